@@ -1,0 +1,73 @@
+# Needs Python 3.11 or newer, make and a package index that pip can reach; nothing else.
+# Everything is installed into .venv, once; afterwards no target touches the network.
+
+SHELL := /bin/bash
+
+# The first interpreter on the path that is new enough; `make PYTHON=/path/to/python` overrides it.
+find_python = for p in python3.11 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; \
+	done
+PYTHON ?= $(shell $(find_python))
+
+# A stamp says what is installed where by content, not by date: a fresh checkout of the same files
+# installs nothing again, and a moved folder or a changed pin does.
+stamp = $(1)/.installed-$(shell { echo '$(CURDIR)'; cat pyproject.toml $(2); } | cksum | cut -d' ' -f1)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(call stamp,$(VENV),constraints.txt)
+FLOORS := .venv-floors
+FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
+
+.PHONY: figures test lint format docs bench test-floors install clean distclean
+
+figures: $(STAMP)  ## run every analysis and draw every figure
+	$(BIN)/nce-bias figures
+
+test: $(STAMP)  ## the whole test suite, the notebooks of the documentation with it
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+lint: $(STAMP)  ## style, formatting, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## what `make lint` would ask for, done
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## the site, its notebooks executed: build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+bench: $(STAMP)  ## the numbers of docs/benchmarks.md
+	$(BIN)/python -m analysis.benchmarks.run
+
+test-floors: $(FLOORS_STAMP)  ## the core tests with the oldest supported dependencies
+	$(FLOORS)/bin/python -m pytest -m "not docs" -o addopts="" -p no:cacheprovider
+
+install: $(STAMP)  ## the environment alone
+
+# $(1) the folder, $(2) the constraints, the first to name a package counts, $(3) dependency groups
+define build_environment
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; say make PYTHON=/path/to/python"; exit 1; }
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(1)
+	awk -F '==' '!seen[tolower($$1)]++' $(2) > $(1)/constraints.txt
+	$(1)/bin/python -m pip install --upgrade --constraint constraints.txt pip
+	$(1)/bin/python -m pip install --constraint $(1)/constraints.txt \
+		--build-constraint constraints.txt $(addprefix --group ,$(3)) --editable .
+	@rm -f $(1)/.installed-*
+	@touch $@
+endef
+
+$(STAMP):
+	$(call build_environment,$(VENV),constraints.txt,dev)
+
+$(FLOORS_STAMP):
+	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test docs)
+
+clean:  ## what the other targets made, the environments excepted
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache docs/_build docs/jupyter_execute
+	find nce_bias analysis figures tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## the environments too
+	rm -rf $(VENV) $(FLOORS)

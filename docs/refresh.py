@@ -1,0 +1,165 @@
+"""Rewrite the parts of README.md that are generated: `python docs/refresh.py`.
+
+Which loss goes with which negatives is asked of the library itself, by tracing (nothing is
+compiled or computed); what the example commands print is what they print. `tests/test_docs.py`
+compares README.md with all of it.
+"""
+
+import inspect
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import equinox as eqx
+import jax
+import pandas as pd
+
+import nce_bias as nb
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+MARKED = re.compile(
+    r"(?P<begin><!-- begin: (?P<name>\w+) \(docs/refresh\.py\) -->\n)"
+    r"(?P<body>.*?)"
+    r"(?P<end><!-- end: (?P=name) -->)",
+    re.DOTALL,
+)
+#: A block of code and the block of what it prints.
+SHOWN = re.compile(
+    r"```(?P<language>python|bash)\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL
+)
+M = 2
+
+
+def combinations() -> str:
+    """Samplers down, losses across; below it what goes in place of `proposal`."""
+    problem = nb.Problem([1.0, 0.0, -1.0, 0.5], [0.4, 0.3, 0.2, 0.1])
+    lines = [
+        f"| negatives | {' | '.join(f'`{name}`' for name in nb.LOSSES)} |",
+        "|---|" + "---|" * len(nb.LOSSES),
+    ]
+    for name, sampler in samplers(nb.uniform()).items():
+        cells = (how(problem, sampler, loss) for loss in nb.LOSSES.values())
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    for proposal in proposals().values():
+        for name, sampler in samplers(proposal).items():
+            if how(problem, sampler, nb.infonce) == "refused":
+                raise AssertionError(f"{name} does not take {proposal}: the table cannot say so.")
+    listed = ", ".join(f"`{signature(make)}`" for make in nb.PROPOSALS.values())
+    lines += [
+        "",
+        f"`proposal` is any of {listed}, or a function of your own, "
+        "`(scores[V], popularity[V]) -> log q[V]`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def findings() -> str:
+    """Of analysis/limits, with hits excluded: bias at some m, and the limit."""
+    results = ROOT / "analysis" / "limits" / "results"
+    bias: Any = pd.read_csv(results / "bias.csv")
+    limit: Any = pd.read_csv(results / "limits.csv")
+    place, sizes = ["loss_function", "negatives"], [1, 64, 4096]
+    shown = bias[(bias["hits"] == "exclude") & bias["m"].isin(sizes)]
+    table = shown.pivot(index=place, columns="m", values="bias_norm").loc[:, sizes]
+    table["∞"] = limit[limit["hits"] == "exclude"].set_index(place)["bias_norm"]
+    lines = [f"| loss | negatives | {' | '.join(f'm = {m}' for m in table.columns)} |"]
+    lines.append("|---|---|" + "---:|" * len(table.columns))
+    for (loss, negatives), row in table.iterrows():
+        numbers = (f"{value:.2g}" if value > 1e-12 else "0" for value in row)
+        lines.append(f"| `{loss}` | {negatives} | {' | '.join(numbers)} |")
+    return "\n".join(lines) + "\n"
+
+
+def proposals() -> dict:
+    arguments = {
+        "mixture": (nb.uniform(), nb.model()),
+        "from_probabilities": ([0.25] * 4,),
+    }
+    return {name: make(*arguments.get(name, ())) for name, make in nb.PROPOSALS.items()}
+
+
+def samplers(proposal) -> dict:
+    """Every registered sampler as the call that makes it, and a sum of two."""
+    found = {}
+    for make in nb.SAMPLERS.values():
+        takes = "proposal" in inspect.signature(make).parameters
+        found[signature(make)] = make(proposal, M) if takes else make(M)
+    first, *_ = found.values()
+    return found | {"a + b": first + first}
+
+
+def how(problem, sampler, loss) -> str:
+    """The best method that there is: "exact", "Monte Carlo", or "refused" by both."""
+    try:
+        eqx.filter_eval_shape(nb.exact, problem, sampler, loss)
+        return "exact"
+    except nb.NoExactMethod:
+        pass
+    except ValueError:
+        return "refused"
+    try:
+        key = jax.random.key(0)
+        eqx.filter_eval_shape(nb.monte_carlo, problem, sampler, loss, key=key, draws=4)
+        return "Monte Carlo"
+    except ValueError:
+        return "refused"
+
+
+def signature(make) -> str:
+    shown = inspect.signature(make)
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in shown.parameters.values()]
+    arguments = inspect.Signature(bare)
+    return f"{make.__name__}{arguments}"
+
+
+def printed(language: str, code: str) -> str:
+    """What a block of README prints, run in an empty folder with warnings as errors."""
+    program = {"python": [sys.executable, "-c"], "bash": ["bash", "-euc"]}[language]
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [*program, code], cwd=folder, env=environment(), capture_output=True, text=True
+        )
+    if done.returncode:
+        raise RuntimeError(f"this block of README.md failed:\n{code}\n{done.stderr}")
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
+
+
+def environment() -> dict[str, str]:
+    """Of code that is run for what it prints: warnings are errors, plots stay in memory.
+
+    Compilation is most of what it costs, so the compiler is told not to try hard.
+    """
+    scripts = pathlib.Path(sys.executable).parent
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+    return os.environ | {
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONWARNINGS": "error",
+        "MPLBACKEND": "Agg",
+        "COLUMNS": "200",
+        "XLA_FLAGS": flags.strip(),
+    }
+
+
+GENERATED = {"combinations": combinations, "findings": findings}
+
+
+def refreshed(text: str) -> str:
+    """README.md as it should be."""
+
+    def block(match):
+        return f"{match['begin']}\n{GENERATED[match['name']]()}\n{match['end']}"
+
+    def output(match):
+        shown = printed(match["language"], match["code"])
+        return f"```{match['language']}\n{match['code']}```\n\n```text\n{shown}```"
+
+    return SHOWN.sub(output, MARKED.sub(block, text))
+
+
+if __name__ == "__main__":
+    README.write_text(refreshed(README.read_text()))

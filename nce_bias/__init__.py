@@ -1,0 +1,89 @@
+"""The bias and variance of contrastive-loss gradients, exactly and by honest Monte Carlo.
+
+>>> import nce_bias as nb
+>>> problem = nb.Problem([1.0, 0.0, -1.0], [0.7, 0.2, 0.1])
+>>> nb.exact(problem, nb.iid(nb.model(), m=2)).bias_norm.shape
+()
+
+What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
+`from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `top`, `a + b`).
+What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
+`ranking_nce`). How expectations are taken: `exact`, `monte_carlo`; for a model's parameters,
+`gradient_bias`. `data`, `train` and `plot` are loaded when first used.
+
+The library never changes JAX's configuration. For float64 results start with
+``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nce_bias._checks import NoExactMethod
+from nce_bias.exact import exact
+from nce_bias.losses import (
+    LOSSES,
+    infonce,
+    ranking_nce,
+    sampled_softmax,
+    sampled_softmax_both,
+)
+from nce_bias.moments import Moments
+from nce_bias.monte_carlo import monte_carlo
+from nce_bias.parameters import GradientBias, gradient_bias
+from nce_bias.problem import Problem
+from nce_bias.proposals import (
+    PROPOSALS,
+    from_probabilities,
+    log_uniform,
+    mixture,
+    model,
+    popularity,
+    uniform,
+)
+from nce_bias.samplers import SAMPLERS, iid, top, without_replacement
+
+if TYPE_CHECKING:
+    from nce_bias import data, plot, train
+
+__version__ = "0.1.0"
+
+_LAZY = ("data", "plot", "train")
+
+__all__ = [
+    "LOSSES",
+    "PROPOSALS",
+    "SAMPLERS",
+    "GradientBias",
+    "Moments",
+    "NoExactMethod",
+    "Problem",
+    "data",
+    "exact",
+    "from_probabilities",
+    "gradient_bias",
+    "iid",
+    "infonce",
+    "log_uniform",
+    "mixture",
+    "model",
+    "monte_carlo",
+    "plot",
+    "popularity",
+    "ranking_nce",
+    "sampled_softmax",
+    "sampled_softmax_both",
+    "top",
+    "train",
+    "uniform",
+    "without_replacement",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return import_module(f"nce_bias.{name}")
+    raise AttributeError(f"module 'nce_bias' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,49 @@
+"""The command line `nce-bias`: `figures` of a checkout, `compare` on a user's own arrays.
+
+Float64 is switched on here, as the command line owns its process. What only one command needs
+(pandas, Matplotlib, the analyses) is imported when that command runs.
+"""
+
+from typing import Annotated
+
+import typer
+
+import nce_bias
+from nce_bias.cli.compare import compare
+from nce_bias.cli.figures import figures
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: the same on every terminal, and easy to copy from
+)
+app.command()(figures)
+app.command()(compare)
+
+
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"nce-bias {nce_bias.__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Exact bias of contrastive losses against cross entropy.
+
+    \b
+    Example:
+      $ nce-bias compare --help
+    """  # noqa: D301 (click reads \b: keep these lines as they are)
+
+
+__all__ = ["app"]

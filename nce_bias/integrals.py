@@ -1,0 +1,137 @@
+r"""The integrals of one input: first and second moments of the candidate softmax, node by node.
+
+With z = t w the exposures, z_+ = t w_+ and F_g the sampler's Laplace functional, for one gold g:
+
+    loss             E[l]           = int e^{-z_+} (1 - F) dt/t
+    first moment     E[v_a]         = int e^{-z_+} F (-dlog F/dz_a) z_a dt/t,            a != g
+    second moment    E[sum_a v_a^2] = int e^{-z_+} F { z_+^2 + 2 z_+ z_g h_g
+                                          + sum_a z_a (-dlog F/dz_a) z_a + C_g } dt/t
+
+where v_a = sum_k pi(k) 1{y_k = a}, h_g is the tilted number of accidental hits and C_g the tilted
+coincidences of negatives (`samplers.base.Law`), 0 for distinct ones. They come from 1/Z^n =
+int t^{n-1} e^{-tZ} dt / (n - 1)!, and n_a^2 = n_a + n_a (n_a - 1) for the copies n_a of a label.
+
+The first line is differentiated once per node, by reverse mode, for all golds together; its
+derivative by z_a, times z_a, is the second line, and times z_a again the sum in the third.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from nce_bias._numerics import exposure
+from nce_bias.quadrature import CHUNK, Grid
+from nce_bias.samplers import Law
+
+#: Elements of one [inputs, nodes, labels] block; small enough to stay in cache.
+BLOCK = 2**17
+#: Golds whose conditional moments are held at a time.
+GOLDS = 128
+
+
+class Sums(eqx.Module):
+    """Integrals averaged over the gold.
+
+    `by_gold` and `by_negative` are the derivatives of the loss by log w_+ and log w, `own` is
+    E[v_g] - 1 and `square` E[sum_a v_a^2].
+    """
+
+    loss: Float[Array, ""]
+    by_gold: Float[Array, " V"]
+    by_negative: Float[Array, " V"]
+    own: Float[Array, ""]
+    square: Float[Array, ""]
+
+    @property
+    def gradient(self) -> Float[Array, " V"]:
+        """The expected score-space gradient, gamma - pop."""
+        return self.by_gold + self.by_negative
+
+
+def integrate(
+    law: Law,
+    log_gold: Float[Array, " V"],
+    log_negative: Float[Array, " V"],
+    population: Float[Array, " V"],
+    grid: Grid,
+) -> Sums:
+    """sum_g pop_g of the loss, its derivatives by log w_+ and log w, and E[sum_a v_a^2]."""
+
+    def at_node(index):
+        log_t = grid.left + grid.step * index
+        ends, z = exposure(log_t, log_gold), exposure(log_t, log_negative)
+        share = grid.weight(index) * population
+
+        def potential(ends, z):
+            log_f = law.log_laplace(z)
+            return jnp.sum(share * jnp.exp(-ends) * -jnp.expm1(log_f)), log_f
+
+        (loss, log_f), slopes = jax.value_and_grad(potential, (0, 1), has_aux=True)(ends, z)
+        by_gold, by_negative = ends * slopes[0], z * slopes[1]
+        tilted, hits = share * jnp.exp(log_f - ends), z * law.own_hits(z)
+        own = jnp.sum(by_gold) + jnp.sum(tilted * hits)
+        pairs = jnp.sum(tilted * (ends**2 + 2 * ends * hits + law.coincidences(z)))
+        return Sums(loss, by_gold, by_negative, own, pairs + jnp.sum(z * by_negative))
+
+    def add(total, first):
+        index = first + jnp.arange(chunk, dtype=grid.left.dtype)
+        sums = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), jax.vmap(at_node)(index))
+        return jax.tree.map(jnp.add, total, sums), None
+
+    chunk = nodes_at_a_time(law)
+    empty, zero = jnp.zeros_like(log_gold), jnp.zeros_like(grid.left)
+    starts = jnp.arange(0, grid.nodes, chunk, dtype=grid.left.dtype)
+    return jax.lax.scan(jax.checkpoint(add), Sums(zero, empty, empty, zero, zero), starts)[0]
+
+
+def nodes_at_a_time(law: Law) -> int:
+    """Nodes of one block."""
+    return max(1, min(CHUNK, BLOCK // law.size))
+
+
+def squared_means(
+    law: Law,
+    log_gold: Float[Array, " V"],
+    log_negative: Float[Array, " V"],
+    population: Float[Array, " V"],
+    grid: Grid,
+    golds: int,
+) -> Float[Array, ""]:
+    """sum_g pop_g ||E[v | g] - e_g||^2 over the `golds` most frequent golds.
+
+    The conditional means are products of two [nodes, labels] matrices where the law is separable,
+    taken for a block of golds at a time; elsewhere each gold is integrated on its own, at the price
+    of a whole `integrate`.
+    """
+    share, which = jax.lax.top_k(population, golds)
+
+    def alone(gold):
+        one = jnp.zeros_like(population).at[gold].set(1.0)
+        return jnp.sum(integrate(law, log_gold, log_negative, one, grid).gradient ** 2)
+
+    if law.separable(jnp.zeros_like(log_negative)) is None:
+        return jnp.sum(share * jax.lax.map(alone, which))
+
+    def at_node(index):
+        log_t = grid.left + grid.step * index
+        ends, z = exposure(log_t, log_gold), exposure(log_t, log_negative)
+        held, log_f = grid.weight(index) * jnp.exp(-ends), law.log_laplace(z)
+        r, u = law.separable(z)  # type: ignore[misc]
+        hits = held * jnp.exp(log_f) * z * law.own_hits(z)
+        missed = held * -jnp.expm1(log_f) * ends  # 1 - E[pi(1)]
+        return (held * jnp.exp(log_f) * r)[:, which], z * u, (hits - missed)[which]
+
+    index = jnp.arange(grid.nodes, dtype=grid.left.dtype)
+    left, right, own = jax.lax.map(at_node, index, batch_size=nodes_at_a_time(law))
+    left, right = (part.reshape(-1, part.shape[-1]) for part in (left, right))
+    own = jnp.sum(own, axis=0)
+
+    def conditional(gold):
+        row, label, own_slope = gold
+        return jnp.sum((row @ right).at[label].set(own_slope) ** 2)
+
+    each = jax.lax.map(conditional, (left.T, which, own), batch_size=min(GOLDS, golds))
+    return jnp.sum(share * each)

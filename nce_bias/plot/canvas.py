@@ -1,0 +1,77 @@
+"""Where figures are drawn and how they reach a file."""
+
+import os
+import pathlib
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nce_bias.plot.style import style
+
+WIDTH = 6.75  # inches: both columns of a two-column page
+DPI = 200
+#: Formats written, with the metadata that would otherwise carry a date or a version.
+FORMATS: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None},
+}
+
+
+def figure(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float | int = WIDTH,
+    height: float | int | None = None,
+    **subplots: Any,
+) -> tuple[Figure, Any]:
+    """A figure and its axes, in the style, without touching pyplot's state.
+
+    Parameters
+    ----------
+    rows, columns
+        Number of panels.
+    width, height
+        In inches; the height defaults to panels of 5 : 3.5.
+    **subplots
+        Passed to `Figure.subplots`, such as ``sharey=True``.
+
+    Returns
+    -------
+    Figure, Axes or array of Axes
+        One Axes for a single panel.
+    """
+    if height is None:
+        height = rows * min(3.5, 0.7 * width / columns) + 0.3
+    with style():
+        fig = Figure(figsize=(width, height), layout="constrained")
+        return fig, fig.subplots(rows, columns, **subplots)
+
+
+def save(fig: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
+    """Write a figure at 200 dpi, without date or version: the same figure is the same bytes.
+
+    Raises ValueError for a suffix other than .png, .pdf and .svg.
+    """
+    path = pathlib.Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(
+            f"path: got {path.name!r}; expected a name that ends in {', '.join(FORMATS)}. "
+            "The suffix chooses the format."
+        )
+    with style():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fig.savefig(path, dpi=DPI, metadata=FORMATS[path.suffix.lower()])
+    return path
+
+
+def axes_or_current(ax: Axes | None) -> Axes:
+    """`ax`, or the current axes of pyplot, made in the style where there are none."""
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    with style():
+        return pyplot.gca()

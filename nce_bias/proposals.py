@@ -1,0 +1,275 @@
+r"""What negatives are drawn from: q(y|x), as unnormalised log-probabilities.
+
+A **proposal** is any callable ``(scores[V], popularity[V]) -> log q[V]`` written in jax.numpy; it
+need not be normalised (`log_proposal` does that) and it may return -inf for labels it never draws.
+The functions below make the ones the literature uses. Their numbers are traced, so a sweep over
+temperatures or shares compiles once.
+
+Examples
+--------
+>>> import jax.numpy as jnp
+>>> hardest_half = lambda scores, popularity: jnp.where(
+...     scores >= jnp.median(scores), 0.0, -jnp.inf)
+>>> jnp.exp(log_proposal(hardest_half, jnp.array([3., 2., 1., 0.]), jnp.full(4, .25)))
+Array([0.5, 0.5, 0. , 0. ], dtype=float64)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from nce_bias._checks import check_distribution, floating, is_traced, refuse
+from nce_bias.problem import Problem
+
+#: A number, traced or not.
+Scalar = float | int | np.number | Float[Array, ""]
+Proposal = Callable[[Float[Array, " V"], Float[Array, " V"]], Float[Array, " V"]]
+
+
+class Uniform(eqx.Module):
+    """Every label alike."""
+
+    def __call__(self, scores, popularity):
+        return jnp.zeros_like(scores)
+
+    def __repr__(self) -> str:
+        return "uniform"
+
+
+class Popularity(eqx.Module):
+    """q proportional to pop(y)^power."""
+
+    power: Float[Array, ""]
+
+    def __call__(self, scores, popularity):
+        seen = popularity > 0
+        log_popularity = jnp.log(jnp.where(seen, popularity, 1.0))
+        power = self.power.astype(scores.dtype)
+        unseen = jnp.where(power == 0, 0.0, -jnp.inf)
+        return jnp.where(seen, power * log_popularity, unseen)
+
+    def __repr__(self) -> str:
+        return _named("popularity", power=(self.power, 1.0))
+
+
+class LogUniform(eqx.Module):
+    """Zipfian by rank of popularity."""
+
+    def __call__(self, scores, popularity):
+        rank = jnp.argsort(jnp.argsort(-popularity, stable=True), stable=True)
+        rank = rank.astype(scores.dtype)
+        return jnp.log(jnp.log1p(1 / (rank + 1)))
+
+    def __repr__(self) -> str:
+        return "log_uniform"
+
+
+class Model(eqx.Module):
+    """The model's own distribution, tempered."""
+
+    temperature: Float[Array, ""]
+
+    def __call__(self, scores, popularity):
+        return scores / self.temperature.astype(scores.dtype)
+
+    def __repr__(self) -> str:
+        return _named("model", temperature=(self.temperature, 1.0))
+
+
+class Mixture(eqx.Module):
+    """share * a + (1 - share) * b, both normalised first."""
+
+    a: Proposal
+    b: Proposal
+    share: Float[Array, ""]
+
+    def __call__(self, scores, popularity):
+        share = self.share.astype(scores.dtype)
+        return jnp.logaddexp(
+            jnp.log(share) + log_proposal(self.a, scores, popularity),
+            jnp.log1p(-share) + log_proposal(self.b, scores, popularity),
+        )
+
+    def __repr__(self) -> str:
+        return f"mixture({describe(self.a)}, {describe(self.b)}, share={_number(self.share)})"
+
+
+class FromProbabilities(eqx.Module):
+    """A fixed q, the same for every input."""
+
+    log_q: Float[Array, " V"]
+
+    def __call__(self, scores, popularity):
+        return self.log_q.astype(scores.dtype)
+
+    def __repr__(self) -> str:
+        return f"from_probabilities([{self.log_q.shape[-1]}])"
+
+
+def uniform() -> Uniform:
+    """q(y) = 1/V."""
+    return Uniform()
+
+
+def popularity(power: Scalar = 1.0) -> Popularity:
+    """Draw by q(y) proportional to pop(y)^power (unigram negatives; 0.75 in word2vec).
+
+    Labels of popularity 0 are never drawn, unless power is 0 (uniform).
+    Source: Mikolov et al. (2013), section 2.2, for the power.
+    """
+    return Popularity(_finite("power", power))
+
+
+def log_uniform() -> LogUniform:
+    """q(rank k) = log((k + 2)/(k + 1)) / log(V + 1), rank 0 the most popular label.
+
+    Candidate samplers take the label's index as its rank; here labels are ranked by popularity,
+    ties by index, which is the same thing where the vocabulary is sorted by frequency.
+    Source: TensorFlow's log-uniform candidate sampler.
+    """
+    return LogUniform()
+
+
+def model(temperature: Scalar = 1.0) -> Model:
+    """Hard negatives: q(y|x) proportional to exp(s(x, y) / temperature).
+
+    Temperature 1 is the model distribution of Zhang & Stratos (2021), section 3; 0+ tends to the
+    highest-scoring labels (`nb.top`), infinity to uniform. Raises ValueError if not positive.
+    """
+    value = _finite("temperature", temperature)
+    if not is_traced(value) and not value > 0:
+        raise refuse(
+            "temperature",
+            f"got {temperature!r}",
+            "a number > 0",
+            "For the highest-scoring labels themselves use nb.top(m).",
+        )
+    return Model(value)
+
+
+def mixture(a: Proposal, b: Proposal, share: Scalar = 0.5) -> Mixture:
+    """Draw by q = share * a + (1 - share) * b: each draw is from `a` with probability `share`.
+
+    This mixes *distributions*; `sampler + sampler` mixes *sets* of fixed sizes.
+    Source: mixed negative sampling, Yang et al. (2020). Raises ValueError for a share outside
+    [0, 1].
+    """
+    value = _finite("share", share)
+    if not is_traced(value) and not 0 <= value <= 1:
+        raise refuse("share", f"got {share!r}", "a number in [0, 1]", "It is the share of a.")
+    return Mixture(a, b, value)
+
+
+def from_probabilities(q: Any) -> FromProbabilities:
+    """Draw by a fixed q `[V]`, the same for every input.
+
+    Raises ValueError if q is no distribution.
+    """
+    q = floating("q", q)
+    if q.ndim != 1:
+        raise refuse("q", f"got shape {q.shape}", "[V]", "For one row per input write a callable.")
+    check_distribution("q", q)
+    return FromProbabilities(jnp.log(q))
+
+
+#: Name on the command line and in tables -> factory.
+PROPOSALS: dict[str, Callable[..., Proposal]] = {
+    "uniform": uniform,
+    "popularity": popularity,
+    "log_uniform": log_uniform,
+    "model": model,
+    "mixture": mixture,
+    "from_probabilities": from_probabilities,
+}
+
+
+def log_proposal(
+    proposal: Proposal, scores: Float[Array, " V"], popularity: Float[Array, " V"]
+) -> Float[Array, " V"]:
+    """Normalise what `proposal` returns: log q `[V]`, summing to 1, no gradient through it.
+
+    Negatives drawn from the model are not differentiated through, as in practice.
+    Raises ValueError if the shape is not `[V]`, TypeError if it is not an array of floats.
+    """
+    log_q = proposal(jax.lax.stop_gradient(scores), popularity)
+    log_q = floating(f"proposal {describe(proposal)}", log_q)
+    if log_q.shape != scores.shape:
+        raise refuse(
+            f"proposal {describe(proposal)}",
+            f"returned shape {log_q.shape}",
+            f"[V] = {scores.shape}",
+            "Return one log-probability per label, for one input at a time.",
+        )
+    return jax.nn.log_softmax(log_q.astype(scores.dtype))
+
+
+@eqx.filter_jit
+def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
+    """log q(.|x) of every input."""
+    rows = jax.vmap(log_proposal, in_axes=(None, 0, None))
+    return rows(proposal, problem.score_rows, problem.popularity)
+
+
+def check_proposal(proposal: Proposal, problem: Problem, needed: Any) -> None:
+    """Refuse a proposal that returns NaN or +inf, or has no mass outside a gold.
+
+    `needed` is a mask `[X, V]` of the golds that occur where the gold's own mass is removed (a
+    point mass on one of these has nothing left to draw).
+    """
+    if is_traced(problem, proposal):
+        return
+    log_q = np.asarray(log_proposal_rows(proposal, problem))
+    name = f"proposal {describe(proposal)}"
+    if np.isnan(log_q).any():
+        row = int(np.argwhere(np.isnan(log_q))[0][0])
+        raise refuse(
+            name,
+            f"returned NaN or +inf, or -inf everywhere, for input {row}",
+            "log-probabilities: finite, or -inf for labels never drawn",
+            "Guard its logarithms and divisions; nothing was computed.",
+        )
+    support = np.isfinite(log_q)
+    stuck = np.asarray(needed) & support & (support.sum(axis=-1, keepdims=True) == 1)
+    if stuck.any():
+        row, label = (int(i) for i in np.argwhere(stuck)[0])
+        raise refuse(
+            name,
+            f"has no mass outside the gold {label} of input {row}",
+            "at least one other label with q > 0",
+            "Mix in another proposal: nb.mixture(q, nb.uniform(), share=0.9).",
+        )
+
+
+def describe(proposal: Proposal) -> str:
+    """A name for tables and messages: the repr of ours, the name of a user's function."""
+    if isinstance(proposal, eqx.Module):
+        return repr(proposal)
+    return getattr(proposal, "__name__", type(proposal).__name__)
+
+
+def _finite(argument: str, value: Any) -> jax.Array:
+    array = floating(argument, value)
+    if array.shape != () or (not is_traced(array) and not math.isfinite(float(array))):
+        raise refuse(argument, f"got {value!r}", "one finite number", "Pass a scalar.")
+    return array
+
+
+def _number(value: jax.Array) -> str:
+    return "traced" if is_traced(value) else f"{float(value):g}"
+
+
+def _named(name: str, **fields: tuple[jax.Array, float]) -> str:
+    shown = [
+        f"{key}={_number(value)}"
+        for key, (value, default) in fields.items()
+        if is_traced(value) or float(value) != default
+    ]
+    return f"{name}({', '.join(shown)})" if shown else name

@@ -1,0 +1,130 @@
+r"""The trapezoid rule in log t, with its error bounded beforehand.
+
+Every exact result is an integral of the form
+
+    E[w / Z] = int_0^inf w E[exp(-t Z)] dt = int_-inf^inf e^u w E[exp(-e^u Z)] du,
+
+approximated on the grid u = u_0 + n h. For a fixed Z, Poisson's summation formula gives the sum in
+closed form: the Fourier transform of e^u e^{-e^u} is Gamma(1 - i omega), hence
+
+    T_h = (w / Z) (1 + 2 Re sum_{k >= 1} Gamma(1 + 2 pi i k / h) e^{i phase_k}),
+
+and since the phase alone depends on Z, **for every law of Z whatever**
+
+    |T_h - E[w/Z]| <= E[w/Z] * 2 sum_k sqrt(pi omega_k / sinh(pi omega_k)),    omega_k = 2 pi k / h.
+
+At h = 0.3 this is 1.2e-13, at h = 0.25 it is 1.8e-16: with the default step the grid is exact to
+rounding, and no second grid is needed to say so.
+
+**Ends.** On the right the grid stops where exp(-t w_+) = exp(-e^3.8) = e^-44.7. On the left the
+integrand is linear in t, up to a relative (t Z)/2 <= e^-18.5: the rest of the infinite sum is
+geometric, and giving the first node the weight h / (1 - e^-h) sums it to a relative e^-37.
+
+Source: Trefethen & Weideman (2014), "The exponentially convergent trapezoidal rule", section 5, for
+the rule; the bound is derived above.
+"""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+#: Relative error allowed to the rule by default; the step that it permits is 0.28.
+TOLERANCE = 2e-14
+#: Left end, where t Z <= exp(-18.5); what is left of it is summed to exp(-37) = 8.5e-17.
+LEFT = -18.5
+#: Right end: exp(-exp(3.8)) = 4e-20 of the gold's integral is cut.
+RIGHT = 3.8
+#: Nodes evaluated at a time.
+CHUNK = 32
+#: Where values are traced the number of nodes cannot follow the scores: it is this, and the step
+#: grows if they need more. 512 nodes cover log-weights over a range of 115 by default.
+TRACED_NODES = 512
+
+
+class Grid(eqx.Module):
+    """A uniform grid in log t for one input: `left + step * arange(nodes)`."""
+
+    left: Float[Array, ""]
+    step: Float[Array, ""]
+    nodes: int = eqx.field(static=True)
+
+    def error(self) -> Float[Array, ""]:
+        """Bound on the relative error of the rule: discretisation and the two ends."""
+        return discretisation_error(self.step) + 2 * math.exp(2 * LEFT)
+
+    def weight(self, index: Float[Array, ""]) -> Float[Array, ""]:
+        """Weight of a node: the step, and at node 0 the geometric sum of all to its left."""
+        return jnp.where(index == 0, -self.step / jnp.expm1(-self.step), self.step)
+
+
+def span(
+    log_gold: Float[Array, " V"],
+    log_negative: Float[Array, " V"],
+    population: Float[Array, " V"],
+    m: int | Float[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Both ends of log t that an input needs.
+
+    Golds that occur with less than a rounding error's chance are not waited for. A gold of weight 0
+    leaves it to the smallest negative weight to end the integral.
+    """
+    occurs = population > jnp.finfo(population.dtype).eps / population.shape[-1]
+    least_negative = jnp.min(jnp.where(jnp.isneginf(log_negative), jnp.inf, log_negative))
+    ends = jnp.where(jnp.isneginf(log_gold), least_negative, log_gold)
+    least = jnp.min(jnp.where(occurs, ends, jnp.inf))
+    most = jnp.max(jnp.where(occurs, log_gold, -jnp.inf))
+    left = LEFT - jnp.log1p(m) - jnp.maximum(most, jnp.max(log_negative))
+    return left, jnp.maximum(RIGHT - least, left + 1.0)
+
+
+def nodes_for(length: float, step: float) -> int:
+    """The number of nodes for an interval of this length, rounded up.
+
+    Rounded to a quarter of a power of two, so that a sweep compiles for few distinct numbers.
+    """
+    needed = math.ceil(length / step) + 1
+    unit = max(8, 2 ** math.ceil(math.log2(needed)) // 8)
+    return unit * math.ceil(needed / unit)
+
+
+def make_grid(left: Float[Array, ""], right: Float[Array, ""], nodes: int, step: float) -> Grid:
+    """A grid of `nodes` nodes from `left` that reaches `right`, at `step` if that suffices."""
+    return Grid(left, jnp.maximum(step, (right - left) / (nodes - 1)), nodes)
+
+
+def step_for(tolerance: float, shape: int = 1) -> float:
+    """The largest step whose error bound is at most `tolerance` (see `gamma_error`)."""
+    steps = np.geomspace(1.0, 0.005, 400)
+    good = [gamma_error(step, shape) <= tolerance for step in steps]
+    return float(steps[np.argmax(good)])
+
+
+def discretisation_error(step: Float[Array, ""]) -> Float[Array, ""]:
+    """2 sum_k |Gamma(1 + 2 pi i k / step)|: the relative error of the rule at worst."""
+    return gamma_bound(step, 1, jnp)
+
+
+def gamma_error(step: float, shape: int) -> float:
+    """2 sum_k |Gamma(shape + 2 pi i k / step)| / Gamma(shape): the same for a gamma variable.
+
+    The trapezoid rule in log tau for the density of S sum_k D_k / R_k, S ~ Gamma(shape).
+    """
+    return float(gamma_bound(np.float64(step), shape, np))
+
+
+def gamma_bound(step, shape: int, xp):
+    """The bound in the array module `xp`.
+
+    |Gamma(n + i w)|^2 / Gamma(n)^2 = (pi w / sinh(pi w)) prod_{0 < j < n} (1 + w^2 / j^2).
+    """
+    omega = 2 * xp.pi * xp.arange(1, 4, dtype=xp.asarray(step).dtype) / step
+    x = xp.pi * omega
+    log_square = xp.log(2 * x) - x - xp.log1p(-xp.exp(-2 * x))  # log(x / sinh x)
+    for j in range(1, shape):
+        log_square = log_square + xp.log1p((omega / j) ** 2)
+    return 2 * xp.sum(xp.exp(0.5 * log_square))

@@ -1,0 +1,44 @@
+r"""How m negatives are drawn: a sampler is a Laplace functional and a draw, nothing else.
+
+For one input a sampler becomes a `Law`: the joint distribution of the negatives y_2..y_K given each
+possible gold g. Everything exact is computed from its Laplace functional
+
+    F_g(z) = E[ exp(-sum_k z(y_k)) | gold g ],        z(y) = t w(y) >= 0 the *exposure* of label y,
+
+and everything sampled from its draw. To add a sampler, subclass `Law` and `Sampler`; no engine
+changes. `log_laplace` returns the logarithm for *every* gold at once, which is what makes the
+average over the gold cost O(V) per node of the quadrature instead of O(V^2): golds share their sums
+but for one term (`nce_bias._numerics`).
+
+Source: THEORY of the project's documentation, "The Laplace potential".
+"""
+
+from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Sampler
+from nce_bias.samplers.iid import HITS, Iid, IidLaw, iid
+from nce_bias.samplers.top import Top, TopLaw, top
+from nce_bias.samplers.without_replacement import (
+    WithoutReplacement,
+    WithoutReplacementLaw,
+    without_replacement,
+)
+
+#: Name -> factory; every entry is crossed with every loss and proposal in the tests.
+SAMPLERS = {"iid": iid, "without_replacement": without_replacement, "top": top}
+
+__all__ = [
+    "HITS",
+    "SAMPLERS",
+    "Concatenation",
+    "ConcatenationLaw",
+    "Iid",
+    "IidLaw",
+    "Law",
+    "Sampler",
+    "Top",
+    "TopLaw",
+    "WithoutReplacement",
+    "WithoutReplacementLaw",
+    "iid",
+    "top",
+    "without_replacement",
+]

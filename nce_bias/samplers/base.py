@@ -1,0 +1,203 @@
+"""What a sampler is: the law of the negatives of one input, and the recipe that makes it."""
+
+from __future__ import annotations
+
+import itertools
+from abc import abstractmethod
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import refuse
+from nce_bias._numerics import sum_without_each
+from nce_bias.problem import Problem
+
+Labels = Int[Array, " m"]
+Present = Bool[Array, " m"]
+
+
+class Law(eqx.Module):
+    """The joint law of the negatives of one input, given each gold."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Elements touched by one call of `log_laplace`; engines size their blocks by it."""
+
+    def prepared(self) -> Law:
+        """The same law with what every node of an integral shares computed once."""
+        return self
+
+    @property
+    def error(self) -> Float[Array, ""]:
+        """Bound on the relative error of exp(log_laplace); 0 for a closed form."""
+        return jnp.zeros(())
+
+    @abstractmethod
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """log F_g(z) for every gold g, at the exposures z `[V]` >= 0."""
+
+    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """-dlog F_g / dz_g for every g: expected copies of the gold among the tilted negatives.
+
+        *Tilted* means under the law reweighted by exp(-sum_k z(y_k)) / F_g. 0 unless hits are kept.
+        """
+        return jnp.zeros_like(exposures)
+
+    def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """For every g, the tilted expectation of sum over pairs k != l of 1{y_k = y_l} z(y_k)^2.
+
+        0 for distinct negatives, the default: it alone separates a second moment from a first.
+        """
+        return jnp.zeros_like(exposures)
+
+    def separable(
+        self, exposures: Float[Array, " V"]
+    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]] | None:
+        """-dlog F_g / dz_y = sum_c r[c, g] u[c, y] for y != g, if it has that form."""
+        return None
+
+    @abstractmethod
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        """One set of negatives `[m]` for `gold`, and which of them are present (not dropped)."""
+
+    def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
+        """log q `[V]` of one draw, and log of the mass left for each gold, for corrections.
+
+        A negative y of gold g is drawn by q_y / rest_g. Raises ValueError where no single q exists.
+        """
+        raise refuse(
+            "loss",
+            f"it corrects scores by log q, and {type(self).__name__.removesuffix('Law')} "
+            "negatives are not drawn from one q",
+            "an uncorrected loss such as nb.infonce here, or one iid sampler",
+            "To correct a mixture use nb.iid(nb.mixture(a, b, share), m), which has a q.",
+        )
+
+
+class Sampler(eqx.Module):
+    """A way to draw m negatives; `a + b` draws both sets."""
+
+    m: eqx.AbstractVar[int | Float[Array, ""]]
+
+    @abstractmethod
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
+        """The law of the negatives of one input."""
+
+    @abstractmethod
+    def check(self, problem: Problem) -> None:
+        """Raise ValueError if `problem` cannot be sampled this way."""
+
+    def sized(self, problem: Problem, tolerance: float) -> Sampler:
+        """The same sampler with the nodes of an inner rule, if any, set for `problem`."""
+        return self
+
+    def __add__(self, other: Sampler) -> Concatenation:
+        if not isinstance(other, Sampler):
+            return NotImplemented
+        parts = (*_parts(self), *_parts(other))
+        return Concatenation(m=sum(part.m for part in parts), parts=parts)
+
+
+def _parts(sampler: Sampler) -> tuple[Sampler, ...]:
+    return sampler.parts if isinstance(sampler, Concatenation) else (sampler,)
+
+
+class ConcatenationLaw(Law):
+    """Independent parts: the functionals multiply, the draws are joined."""
+
+    parts: tuple[Law, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    def prepared(self) -> ConcatenationLaw:
+        return ConcatenationLaw(tuple(part.prepared() for part in self.parts))
+
+    @property
+    def error(self) -> Float[Array, ""]:
+        return sum((part.error for part in self.parts), jnp.zeros(()))
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        return sum((p.log_laplace(exposures) for p in self.parts), jnp.zeros_like(exposures))
+
+    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        return sum((p.own_hits(exposures) for p in self.parts), jnp.zeros_like(exposures))
+
+    def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """Within the parts, and twice between each two of them."""
+        total = sum((p.coincidences(exposures) for p in self.parts), jnp.zeros_like(exposures))
+        for a, b in itertools.combinations(self.parts, 2):
+            total = total + 2 * _coincidences_between(a, b, exposures)
+        return total
+
+    def separable(
+        self, exposures: Float[Array, " V"]
+    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]] | None:
+        found = (part.separable(exposures) for part in self.parts)
+        factors = [pair for pair in found if pair is not None]
+        if len(factors) < len(self.parts):
+            return None
+        r, u = zip(*factors, strict=True)
+        return jnp.concatenate(r), jnp.concatenate(u)
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        keys = jax.random.split(key, len(self.parts))
+        draws = [part.draw(k, gold) for part, k in zip(self.parts, keys, strict=True)]
+        return jnp.concatenate([d[0] for d in draws]), jnp.concatenate([d[1] for d in draws])
+
+
+def _coincidences_between(a: Law, b: Law, z: Float[Array, " V"]) -> Float[Array, " V"]:
+    """sum_y z_y^2 (-dlog F^a_g/dz_y) (-dlog F^b_g/dz_y) for every g.
+
+    If one part is separable, the other is differentiated along the few directions it gives; only
+    two parts that are not (two draws without replacement) take a V x V Jacobian.
+    """
+    first, second = a.separable(z), b.separable(z)
+    if first is None and second is None:
+        slopes = [jax.jacrev(law.log_laplace)(z) for law in (a, b)]
+        return jnp.sum(z**2 * slopes[0] * slopes[1], axis=-1)
+    if first is not None and second is not None:
+        (r, u), (s, v) = first, second
+        pairs = jax.vmap(jax.vmap(sum_without_each))(z**2 * u[:, None] * v)
+        off_gold = jnp.einsum("cg,dg,cdg->g", r, s, pairs)
+        return off_gold + z**2 * a.own_hits(z) * b.own_hits(z)
+    if first is None:
+        return _coincidences_between(b, a, z)
+    r, u = first
+    along = jax.vmap(lambda v: -directional(b.log_laplace, z, z**2 * v))(u)
+    return jnp.sum(r * along, axis=0)
+
+
+def directional(function, at: Float[Array, " V"], along: Float[Array, " V"]) -> Float[Array, " V"]:
+    """The derivative of `function` at a point in a direction, by reverse mode twice.
+
+    Forward mode would need a rule of its own for the products (`samplers.products`).
+    """
+    value, pull_back = jax.vjp(function, at)
+    _, push = jax.vjp(lambda cotangent: pull_back(cotangent)[0], jnp.zeros_like(value))
+    return push(along)[0]
+
+
+class Concatenation(Sampler):
+    """`a + b`: the negatives of both; a label drawn by both parts counts twice."""
+
+    m: int | Float[Array, ""]
+    parts: tuple[Sampler, ...]
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> ConcatenationLaw:
+        return ConcatenationLaw(tuple(part.law(scores, popularity) for part in self.parts))
+
+    def check(self, problem: Problem) -> None:
+        for part in self.parts:
+            part.check(problem)
+
+    def sized(self, problem: Problem, tolerance: float) -> Sampler:
+        parts = tuple(part.sized(problem, tolerance) for part in self.parts)
+        return Concatenation(m=jnp.asarray(self.m, problem.scores.dtype), parts=parts)
+
+    def __repr__(self) -> str:
+        return " + ".join(map(repr, self.parts))

@@ -1,0 +1,157 @@
+"""Negatives drawn with replacement, and the three policies for a draw that equals the gold."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import check_count, refuse
+from nce_bias._numerics import log_without_each, sum_without_each, without_largest
+from nce_bias.problem import Problem
+from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal
+from nce_bias.samplers.base import Labels, Law, Present, Sampler
+
+HITS = ("exclude", "mask", "keep")
+
+
+class IidLaw(Law):
+    r"""m independent draws: F = phi^m with phi = sum_y q_y exp(-z_y).
+
+    Computed through the complement x = 1 - phi = sum_y q_y (1 - exp(-z_y)), a sum of positive
+    terms: m log1p(-x) has an absolute error in F of a few units in the last place for every m.
+
+    The gold's own x_g:  keep x;  mask x - q_g (1 - e^{-z_g});  exclude that over 1 - q_g. Only the
+    most probable label can have 1 - q_g < 1/2; for it the rest of q is renormalised in log space.
+    """
+
+    log_q: Float[Array, " V"]
+    m: int | Float[Array, ""]
+    hits: str = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        return self.log_q.shape[-1]
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        q, gone = jnp.exp(self.log_q), -jnp.expm1(-exposures)
+        terms = q * gone
+        if self.hits == "keep":
+            x = jnp.broadcast_to(jnp.sum(terms), terms.shape)
+        elif self.hits == "mask":
+            x = sum_without_each(terms)
+        else:
+            log_rest, top = without_largest(self.log_q)
+            x = sum_without_each(terms) / jnp.where(top, 1.0, 1.0 - q)
+            x = jnp.where(top, jnp.sum(jnp.exp(log_rest) * gone), x)
+        return self.m * jnp.log1p(-jnp.minimum(x, 1 - jnp.finfo(x.dtype).epsneg))
+
+    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        if self.hits != "keep":
+            return jnp.zeros_like(exposures)
+        return self.m * jnp.exp(self.log_q - exposures - self.log_laplace(exposures) / self.m)
+
+    def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """Each of m (m - 1) pairs is two independent tilted draws, sum_y (q_y f_y z_y / phi)^2."""
+        factors = self.separable(exposures)
+        pairs = jax.vmap(sum_without_each)((exposures * factors[1]) ** 2)
+        off_gold = jnp.sum(factors[0] ** 2 * pairs, axis=0)
+        on_gold = (exposures * self.own_hits(exposures)) ** 2
+        return (1 - 1 / self.m) * (off_gold + on_gold)
+
+    def separable(
+        self, exposures: Float[Array, " V"]
+    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+        """m q_y f_y / phi_g, over what is left of q where the gold is excluded.
+
+        The most probable label, as a gold, has the renormalised rest of q as factors of its own.
+        """
+        q, f = jnp.exp(self.log_q), jnp.exp(-exposures)
+        phi = jnp.exp(self.log_laplace(exposures) / self.m)
+        if self.hits != "exclude":
+            return (self.m / phi)[None], (q * f)[None]
+        log_rest, top = without_largest(self.log_q)
+        left = jnp.where(top, 1.0, 1.0 - q)
+        r = jnp.stack(
+            [jnp.where(top, 0.0, self.m / (phi * left)), jnp.where(top, self.m / phi, 0.0)]
+        )
+        return r, jnp.stack([q * f, jnp.exp(log_rest) * f])
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.
+
+        The sums over labels do not depend on the gold, so a batch of draws shares them. Where the
+        gold is the most probable label, the rest of q has a cdf of its own (see the class).
+        """
+        u = jax.random.uniform(key, (int(self.m),), dtype=self.log_q.dtype)
+        cdf = jnp.cumsum(jnp.exp(self.log_q))
+        if self.hits != "exclude":
+            labels = _invert(cdf, u * cdf[-1])
+            return labels, (labels != gold) | (self.hits == "keep")
+        log_rest, top = without_largest(self.log_q)
+        rest = jnp.cumsum(jnp.exp(log_rest))
+        start, end = jnp.where(gold == 0, 0.0, cdf[gold - 1]), cdf[gold]
+        at = u * (cdf[-1] - (end - start))
+        at = jnp.where(at < start, at, jnp.maximum(at + (end - start), end))
+        labels = jnp.where(top[gold], _invert(rest, u * rest[-1]), _invert(cdf, at))
+        return labels, jnp.ones(u.shape, bool)
+
+    def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
+        if self.hits == "exclude":
+            return self.log_q, log_without_each(self.log_q)
+        return self.log_q, jnp.zeros_like(self.log_q)
+
+
+def _invert(cdf: Float[Array, " V"], at: Float[Array, " m"]) -> Labels:
+    """Labels whose interval of the cdf contains `at`; intervals of length 0 are never chosen."""
+    labels = jnp.searchsorted(cdf, at, side="right", method="scan_unrolled")
+    return jnp.minimum(labels, jnp.searchsorted(cdf, cdf[-1], side="left"))
+
+
+class Iid(Sampler):
+    """See `iid`."""
+
+    proposal: Proposal
+    m: int | Float[Array, ""]
+    hits: str = eqx.field(static=True)
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> IidLaw:
+        return IidLaw(log_proposal(self.proposal, scores, popularity), self.m, self.hits)
+
+    def sized(self, problem: Problem, tolerance: float) -> Sampler:
+        """With m traced: nothing exact depends on it but through numbers, so all m compile once."""
+        m = jnp.asarray(self.m, problem.scores.dtype)
+        return Iid(proposal=self.proposal, m=m, hits=self.hits)
+
+    def check(self, problem: Problem) -> None:
+        needed = (problem.population_rows > 0) & (self.hits != "keep")
+        check_proposal(self.proposal, problem, needed)
+
+    def __repr__(self) -> str:
+        hits = "" if self.hits == "exclude" else f", hits={self.hits!r}"
+        return f"iid({describe(self.proposal)}, m={self.m}{hits})"
+
+
+def iid(proposal: Proposal, m: int, hits: str = "exclude") -> Iid:
+    """m negatives drawn independently, with replacement, from `proposal`.
+
+    Parameters
+    ----------
+    proposal : callable
+        ``(scores[V], popularity[V]) -> log q[V]``.
+    m : int
+        Number of draws, K - 1.
+    hits : {"exclude", "mask", "keep"}
+        What becomes of a draw that equals the gold (an *accidental hit*). "exclude": q is
+        renormalised without the gold. "mask": the draw is dropped, so fewer than m remain; its mass
+        stays with the gold. "keep": the gold is a candidate again and counts twice.
+
+    Raises
+    ------
+    ValueError
+        m < 1 or an unknown policy; when used, a proposal with no mass outside a gold.
+    """
+    if hits not in HITS:
+        raise refuse("hits", f"got {hits!r}", " or ".join(map(repr, HITS)), "Pick one of them.")
+    return Iid(proposal=proposal, m=check_count("m", m), hits=hits)

@@ -1,0 +1,229 @@
+r"""Distinct negatives, drawn one after another in proportion to what is left of q -- exactly.
+
+**Clocks.** Let each wrong label y ring once, at an exponential time of rate q_y; the first m to
+ring are the sample (successive sampling = Plackett-Luce = Gumbel top-m). With x_y = e^{-q_y tau}
+(not rung by tau), f_y = e^{-z_y} and the m-th ring at tau by label j,
+
+    F_g(z) = int_0^inf dtau [zeta^{m-1}] sum_{j != g} q_j x_j f_j prod_{y != g, j} D_y(zeta),
+    D_y = x_y + zeta (1 - x_y) f_y.
+
+**Product.** With a marker delta, delta^2 = 0, for "the m-th", the integrand is the coefficient of
+delta zeta^{m-1} in prod_{y != g} (D_y + delta q_y x_y f_y). The products of all factors before and
+after each label g, truncated at zeta^{m-1}, give the product *without* g (`samplers.products`).
+Every number is a probability: nothing is subtracted, nothing divided, nothing overflows, and what
+underflows is below 1e-300 of the answer. Cost O(V m) per pair of nodes (t, tau).
+
+**Rule in tau.** Trapezoid in log tau. Given the order in which labels ring, the m-th ring is
+T = S sum_k D_k / R_k with S ~ Gamma(m) independent of a Dirichlet vector D, so |E[T^{i omega}]| <=
+|Gamma(m + i omega)| / Gamma(m) and, as for the rule in t (`nce_bias.quadrature`), the relative
+error is at most 2 sum_k |Gamma(m + 2 pi i k / h)| / Gamma(m) for every q and z. The step follows
+from that bound. Left end: P(T < tau) <= tau^m / m!. Right end: Chernoff's bound on fewer than m
+rings, the most probable label left out. The result is divided by its value at z = 0, which is 1
+exactly.
+
+**Limits.** m = V - 1 takes every wrong label (gamma = p). Cost grows as nodes(t) nodes(tau) V m; a
+problem that would take hours is refused and pointed to `monte_carlo`.
+
+Source: THEORY of the documentation, "Without replacement"; Yellott (1977) for the clocks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import NoExactMethod, check_count, check_distinct, is_traced, refuse
+from nce_bias._numerics import best, largest, log_without_each
+from nce_bias.problem import Problem
+from nce_bias.proposals import (
+    Proposal,
+    check_proposal,
+    describe,
+    log_proposal,
+    log_proposal_rows,
+)
+from nce_bias.quadrature import TOLERANCE, gamma_bound, step_for
+from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.products import BLOCK, without_each_product
+
+#: Nodes in tau where values are traced.
+TRACED_NODES = 128
+#: Number of nodes in tau is rounded up to a multiple of this.
+ROUND = 8
+#: Memory that one call may take, and the multiply-adds after which it is refused (about an hour).
+MOST_BYTES = 8 * 2**30
+MOST_WORK = 5e12
+
+
+class Clocks(eqx.Module):
+    """The rule in log tau and what it gives at z = 0, where the answer is 1."""
+
+    log_tau: Float[Array, " N"]
+    step: Float[Array, ""]
+    at_zero: Float[Array, "..."]
+
+
+class WithoutReplacementLaw(Law):
+    """Distinct labels, drawn one after another in proportion to what is left of q."""
+
+    log_q: Float[Array, " V"]
+    m: int = eqx.field(static=True)
+    nodes: int = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True)
+    clocks: Clocks | None = None
+
+    def prepared(self) -> WithoutReplacementLaw:
+        """With the grid in tau and the value at z = 0, by which every later one is divided."""
+        return WithoutReplacementLaw(
+            self.log_q, self.m, self.nodes, self.tolerance, clocks=self._clocks()
+        )
+
+    def _clocks(self) -> Clocks:
+        left, right = span(self.log_q, self.m, self.tolerance)
+        step = (right - left) / (self.nodes - 1)
+        log_tau = left + step * jnp.arange(self.nodes, dtype=step.dtype)
+        at_zero = self._laplace(Clocks(log_tau, step, jnp.ones(())), jnp.zeros_like(self.log_q))
+        return Clocks(log_tau, step, jnp.where(at_zero > 0, at_zero, 1.0))
+
+    @property
+    def error(self) -> Float[Array, ""]:
+        """The rule's bound at the step in use, and what the two ends cut."""
+        assert self.clocks is not None
+        return gamma_bound(self.clocks.step, self.m, jnp) + 2 * self.tolerance
+
+    @property
+    def size(self) -> int:
+        """Elements of a block of the products at one node of the integral in t."""
+        return self.nodes * self.m * 4 * BLOCK
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        clocks = self.clocks if self.clocks is not None else self._clocks()
+        ratio = self._laplace(clocks, exposures) / clocks.at_zero
+        return jnp.log(jnp.maximum(ratio, jnp.finfo(exposures.dtype).tiny))
+
+    def _laplace(self, clocks: Clocks, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        age = jnp.exp(self.log_q[:, None] + clocks.log_tau)  # q tau, [V, nodes]
+        kept, gone = jnp.exp(-age), -jnp.expm1(-age)
+        f = jnp.exp(-exposures)[:, None]
+        flow = without_each_product(kept, gone * f, age * kept * f, self.m - 1)
+        return clocks.step * jnp.sum(jnp.asarray(flow), axis=-1)
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        """Gumbel top-m: the m largest of log q + noise. Labels with q = 0 are not present."""
+        noisy = self.log_q + jax.random.gumbel(key, self.log_q.shape, self.log_q.dtype)
+        value, labels = best(noisy.at[gold].set(-jnp.inf), self.m)
+        return labels, jnp.isfinite(value)
+
+    def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
+        return self.log_q, log_without_each(self.log_q)
+
+
+def span(
+    log_q: Float[Array, " V"], m: int, tolerance: float
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Ends in log tau outside which the m-th ring falls with a chance below the tolerance.
+
+    Right end: the first tau of a grid at which, for some theta,
+    P(fewer than m rings) <= e^{theta (m - 1)} prod_y (x_y + (1 - x_y) e^{-theta}) < tolerance,
+    the most probable label being a gold that never rings.
+    """
+    left = (math.log(tolerance) + math.lgamma(m + 1)) / m
+    q = jnp.where(largest(log_q), -jnp.inf, log_q)
+    q = q - jax.nn.logsumexp(q)  # time in units of what is left without the gold
+    rarest = jnp.min(jnp.where(jnp.isneginf(q), 0.0, q))  # rings by 40 / q, whatever m
+    log_tau = math.log(m) + jnp.linspace(0.0, jnp.maximum(60.0, 8.0 - rarest), 121)
+    theta = jnp.asarray([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0], log_q.dtype)
+    age = jnp.exp(jnp.minimum(q[:, None] + log_tau, 50.0))  # [V, tau]
+    log_gone = jnp.log(-jnp.expm1(-age))
+
+    def bound(theta):
+        return theta * (m - 1) + jnp.sum(jnp.logaddexp(-age, log_gone - theta), axis=0)
+
+    enough = jnp.min(jax.lax.map(bound, theta), axis=0) < math.log(tolerance)
+    right = log_tau[jnp.argmax(enough)]
+    rest = jax.nn.logsumexp(jnp.where(largest(log_q), -jnp.inf, log_q))
+    return jnp.asarray(left, log_q.dtype), right - rest
+
+
+@eqx.filter_jit
+def _longest_span(log_q, m: int, tolerance: float):
+    left, right = jax.lax.map(lambda row: span(row, m, tolerance), jnp.asarray(log_q))
+    return jnp.max(right - left)
+
+
+class WithoutReplacement(Sampler):
+    """See `without_replacement`."""
+
+    proposal: Proposal
+    m: int = eqx.field(static=True)
+    nodes: int = eqx.field(static=True, default=TRACED_NODES)
+    tolerance: float = eqx.field(static=True, default=TOLERANCE)
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
+        log_q = log_proposal(self.proposal, scores, popularity)
+        return WithoutReplacementLaw(log_q, self.m, self.nodes, self.tolerance)
+
+    def sized(self, problem: Problem, tolerance: float) -> Sampler:
+        """With as many nodes in tau as the widest input needs at a tenth of `tolerance`."""
+        tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps)) / 10
+        if is_traced(problem, self):
+            return WithoutReplacement(
+                proposal=self.proposal, m=self.m, nodes=self.nodes, tolerance=tolerance
+            )
+
+        length = _longest_span(log_proposal_rows(self.proposal, problem), self.m, tolerance)
+        needed = float(length) / step_for(tolerance, self.m)
+        nodes = ROUND * math.ceil((needed + 1) / ROUND)
+        self._check_affordable(problem.labels, nodes)
+        return WithoutReplacement(
+            proposal=self.proposal, m=self.m, nodes=nodes, tolerance=tolerance
+        )
+
+    def _check_affordable(self, labels: int, nodes: int) -> None:
+        blocks = 4 * 8 * nodes * self.m * (BLOCK + labels / BLOCK)
+        work = 160 * nodes * labels * self.m * (self.m if self.m > BLOCK else 8)
+        if blocks > MOST_BYTES or work > MOST_WORK:
+            raise NoExactMethod(
+                f"{self!r} with {labels} labels would take about {blocks / 2**30:.0f} GiB and "
+                f"{work / 1e9 / 3600:.1f} hours per input exactly. Use nb.monte_carlo(problem, "
+                "sampler, loss, key=key, draws=100_000), a smaller m, or nb.iid."
+            )
+
+    def check(self, problem: Problem) -> None:
+        check_distinct(repr(self), self.m, problem.labels)
+        check_proposal(self.proposal, problem, problem.population_rows > 0)
+        self._check_support(problem)
+
+    def _check_support(self, problem: Problem) -> None:
+        """Refuse q with fewer than m labels to draw besides a gold."""
+        if is_traced(problem, self):
+            return
+        support = np.isfinite(log_proposal_rows(self.proposal, problem))
+        left = support.sum(axis=-1, keepdims=True) - support
+        short = (np.asarray(problem.population_rows) > 0) & (left < self.m)
+        if short.any():
+            row, label = (int(i) for i in np.argwhere(short)[0])
+            raise refuse(
+                "m",
+                f"{self!r} asks for {self.m} distinct labels besides the gold {label} of input "
+                f"{row}, where only {left[row, label]} have q > 0",
+                "m at most the number of labels the proposal can draw",
+                "Lower m, or mix in another proposal: nb.mixture(q, nb.uniform(), share=0.99).",
+            )
+
+    def __repr__(self) -> str:
+        return f"without_replacement({describe(self.proposal)}, m={self.m})"
+
+
+def without_replacement(proposal: Proposal, m: int) -> WithoutReplacement:
+    """m *distinct* negatives, never the gold, drawn sequentially in proportion to `proposal`.
+
+    The law is that of Plackett-Luce, of successive sampling and of the Gumbel top-m trick.
+    Raises ValueError for m < 1 and, when used, for m > V - 1 or fewer than m labels with q > 0.
+    """
+    return WithoutReplacement(proposal=proposal, m=check_count("m", m))

@@ -1,0 +1,1 @@
+"""Tests; `tests.oracles` are plain NumPy and mpmath, and import nothing of nce_bias."""

@@ -1,0 +1,24 @@
+"""What every test runs under: float64, checked shapes, the same hypothesis examples each time."""
+
+import os
+
+import jax
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Before anything imports pyplot: tests draw into memory, whatever display the machine has.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Nearly all the time of a test is compilation. Read when the first computation starts the backend.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+# The library never switches float64 on; its oracles are accurate to 1e-10 and better, so tests do.
+jax.config.update("jax_enable_x64", True)
+
+# Before the first import of nce_bias: from here on a wrong shape or dtype in any annotated
+# signature of the library raises.
+install_import_hook("nce_bias", "beartype.beartype")
+
+# The same examples on every machine and no deadline: compilation makes a first call slow.
+settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("deterministic")

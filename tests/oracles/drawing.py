@@ -1,0 +1,170 @@
+"""What negatives can be drawn and how probably: proposals and samplers, written out in full.
+
+Everything follows from the definitions; arithmetic is in ``numpy.longdouble``.
+
+Samplers are plain tuples, q being an array of V probabilities over *all* labels:
+
+=====================================  ==========================================================
+``("iid", q, m, hits)``                m draws with replacement; ``hits`` says what becomes of a
+                                       draw equal to the gold: ``"exclude"`` (q without the gold,
+                                       renormalised), ``"mask"`` (drawn, then dropped), ``"keep"``
+``("without_replacement", q, m)``      m successive draws among the labels not yet taken
+``("poisson", q, m)``                  each wrong label y by itself, with chance min(1, c q_y)
+``("poisson", inclusion)``             the same, chances given: row g of ``inclusion`` for gold g
+``("top", m)``                         the m highest-scoring wrong labels, ties to the lower index
+``("concat", [sampler, ...])``         independent samplers, all their negatives together
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+ABSENT = -1  # the label number that stands for "this draw was dropped"
+
+
+def proposals(name, scores, popularity, **options) -> np.ndarray:
+    """Proposal probabilities ``[V]`` from their definitions.
+
+    ``uniform``; ``popularity`` (``power``); ``log_uniform``: the label of rank k = 0, 1, ... by
+    decreasing popularity (ties to the lower index) has log((k+2)/(k+1)) / log(V+1); ``model``
+    (``temperature``); ``mixture`` (``a``, ``b``, ``share`` of a; a and b are themselves
+    ``(name, options)`` pairs); ``from_probabilities`` (``q``).
+    """
+    scores, popularity = long(scores), long(popularity)
+    size = len(scores)
+    if name == "uniform":
+        return np.full(size, 1 / np.longdouble(size))
+    if name == "popularity":
+        mass = popularity ** np.longdouble(options.get("power", 1.0))
+        return mass / mass.sum()
+    if name == "log_uniform":
+        q = np.empty(size, np.longdouble)
+        by_rank = sorted(range(size), key=lambda y: -popularity[y])  # sorted() is stable
+        for rank, label in enumerate(by_rank):
+            q[label] = np.log(np.longdouble(rank + 2) / (rank + 1)) / np.log(long(size + 1))
+        return q
+    if name == "model":
+        return softmax(scores / np.longdouble(options.get("temperature", 1.0)))
+    if name == "mixture":
+        (first, first_options), (second, second_options) = options["a"], options["b"]
+        share = np.longdouble(options.get("share", 0.5))
+        return share * proposals(first, scores, popularity, **first_options) + (
+            1 - share
+        ) * proposals(second, scores, popularity, **second_options)
+    if name == "from_probabilities":
+        return long(options["q"])
+    raise ValueError(f"no proposal called {name!r}")
+
+
+def outcomes(spec, gold, scores) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Every outcome of a sampler for one gold: (probability, labels present among the negatives).
+
+    Draws are ordered and kept apart, so the same multiset may appear several times; dropped draws
+    are left out of the tuple.
+    """
+    probability, labels = draws(spec, gold, scores)
+    for chance, row in zip(probability, labels, strict=True):
+        yield float(chance), tuple(int(y) for y in row if y != ABSENT)
+
+
+def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
+    """The outcomes as arrays: probabilities ``[N]``, labels ``[N, draws]`` (``ABSENT`` = none)."""
+    kind, wrong = spec[0], [y for y in range(len(scores)) if y != gold]
+    if kind == "iid":
+        _, q, m, hits = spec
+        q = one_draw(spec, gold)
+        support = np.flatnonzero(q > 0)
+        labels = np.array(list(itertools.product(support, repeat=m)), int).reshape(-1, m)
+        probability = np.prod(q[labels], axis=1)
+        if hits == "mask":
+            labels = np.where(labels == gold, ABSENT, labels)
+        return probability, labels
+    if kind == "without_replacement":
+        m, q = spec[2], one_draw(spec, gold)
+        labels = np.array(list(itertools.permutations(np.flatnonzero(q > 0), m)), int)
+        if len(labels) == 0:
+            raise ValueError(f"fewer than {m} wrong labels can be drawn for gold {gold}")
+        probability = np.ones(len(labels), np.longdouble)
+        left = np.tile(q, (len(labels), 1))  # mass not yet taken
+        row = np.arange(len(labels))
+        for column in labels.T:
+            probability *= left[row, column] / left.sum(axis=1)
+            left[row, column] = 0
+        return probability, labels
+    if kind == "poisson":
+        inclusion = (
+            long(spec[1])[gold] if len(spec) == 2 else poisson_inclusion(spec[1], spec[2], gold)
+        )
+        drawn = np.array(list(itertools.product([False, True], repeat=len(wrong))))
+        chance = inclusion[wrong]
+        probability = np.prod(np.where(drawn, chance, 1 - chance), axis=1)
+        labels = np.where(drawn, wrong, ABSENT)
+        return probability[probability > 0], labels[probability > 0]
+    if kind == "top":
+        if spec[1] > len(wrong):
+            raise ValueError(f"top({spec[1]}) of {len(wrong)} wrong labels")
+        best = sorted(wrong, key=lambda y: -scores[y])[: spec[1]]  # sorted() is stable
+        return np.ones(1, np.longdouble), np.array([best])
+    if kind == "concat":
+        probability, labels = np.ones(1, np.longdouble), np.zeros((1, 0), int)
+        for part in spec[1]:
+            chance, more = draws(part, gold, scores)
+            labels = np.hstack(
+                [np.repeat(labels, len(more), axis=0), np.tile(more, (len(labels), 1))]
+            )
+            probability = np.repeat(probability, len(more)) * np.tile(chance, len(probability))
+        return probability, labels
+    raise ValueError(f"no sampler called {kind!r}")
+
+
+def one_draw(spec, gold) -> np.ndarray:
+    """The law of a single draw ``[V]``: q, without the gold and renormalised where it is excluded.
+
+    A correction of the negatives uses exactly this; ``top`` and ``concat`` have none.
+    """
+    if spec[0] not in ("iid", "without_replacement", "poisson") or len(spec) == 2:
+        raise ValueError(f"{spec[0]} has no single q to correct with")
+    q = long(spec[1]) / long(spec[1]).sum()
+    if spec[0] != "iid" or spec[3] == "exclude":
+        q[gold] = 0
+        q = q / q.sum()
+    elif spec[3] not in ("mask", "keep"):
+        raise ValueError(f"no hits policy called {spec[3]!r}")
+    return q
+
+
+def poisson_inclusion(q, m, gold) -> np.ndarray:
+    """min(1, c q_y) over wrong labels (0 at the gold), with c such that the sum is m.
+
+    Labels reach 1 in order of decreasing q; with the k largest at 1 the rest share m - k in
+    proportion to q, and the right k is the first for which none of them exceeds 1.
+    """
+    q = long(q).copy()
+    q[gold] = 0
+    if np.count_nonzero(q) < m:
+        raise ValueError(f"fewer than {m} wrong labels can be drawn for gold {gold}")
+    order = np.argsort(-q, kind="stable")
+    for full in range(m + 1):
+        rest = order[full:]
+        inclusion = np.zeros(len(q), np.longdouble)
+        inclusion[order[:full]] = 1
+        if full < m:
+            inclusion[rest] = (m - full) * q[rest] / q[rest].sum()
+        if np.all(inclusion <= 1):
+            break
+    return inclusion
+
+
+def softmax(scores) -> np.ndarray:
+    """exp(s_y) / sum exp(s)."""
+    weight = np.exp(scores - np.max(scores))
+    return weight / weight.sum()
+
+
+def long(values) -> np.ndarray:
+    """The same numbers in extended precision, copied only if they have to be."""
+    return np.asarray(values, np.longdouble)

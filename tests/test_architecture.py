@@ -1,0 +1,102 @@
+"""Imports run one way (pyproject.toml, [tool.importlinter]), and `import nce_bias` stays light."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from importlinter.cli import lint_imports
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+HEAVY = ("matplotlib", "pandas", "optax", "typer", "rich")
+
+
+def test_import_contracts_hold(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
+
+
+# Each line is what one contract exists to refuse. A contract with a misspelt module name, or one
+# that its optional layers have emptied, would pass the test above and fail here.
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("nce_bias/problem.py", "from nce_bias import samplers"),
+        ("nce_bias/problem.py", "def later():\n    import nce_bias.exact"),
+        ("nce_bias/exact.py", "from nce_bias.monte_carlo import monte_carlo"),
+        ("nce_bias/plot/lines.py", "from nce_bias.moments import Moments"),
+        ("nce_bias/moments.py", "from nce_bias.plot.lines import line"),
+        ("nce_bias/moments.py", "import analysis.synthetic.run"),
+        ("nce_bias/cli.py", "import figures.synthetic"),
+        ("nce_bias/unplaced.py", "x = 1"),
+        ("figures/synthetic.py", "import analysis.synthetic.run"),
+        ("analysis/synthetic/run.py", "import figures.synthetic"),
+        ("figures/synthetic.py", "from nce_bias.exact import exact"),
+        ("figures/synthetic.py", "import nce_bias as nb"),
+    ],
+)
+def test_import_contracts_refuse(place, line, tmp_path):
+    _write_small_project(tmp_path)
+    assert _lint(tmp_path).returncode == 0, _lint(tmp_path).stdout
+    with (tmp_path / place).open("a") as file:
+        file.write(f"{line}\n")
+    refused = _lint(tmp_path)
+    assert refused.returncode == 1, refused.stdout
+    assert "BROKEN" in refused.stdout
+
+
+def _write_small_project(folder: pathlib.Path) -> None:
+    """A project under this one's contracts whose imports are all allowed."""
+    (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    files = {
+        "nce_bias/__init__.py": "from nce_bias.exact import exact",
+        "nce_bias/_provenance.py": "",
+        "nce_bias/problem.py": "",
+        "nce_bias/samplers.py": "from nce_bias import problem",
+        "nce_bias/moments.py": "from nce_bias import samplers",
+        "nce_bias/exact.py": "from nce_bias import moments",
+        "nce_bias/monte_carlo.py": "from nce_bias import moments",
+        "nce_bias/plot/__init__.py": "from nce_bias.plot import lines",
+        "nce_bias/plot/lines.py": "",
+        "nce_bias/cli.py": "from nce_bias import exact, plot",
+        "analysis/synthetic/run.py": "import nce_bias as nb",
+        "figures/synthetic.py": "from nce_bias import plot\nfrom nce_bias.plot import lines",
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+
+
+def _lint(folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    return subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_import_is_light():
+    # A fresh interpreter: this one has long imported everything.
+    program = (
+        "import sys, nce_bias; "
+        f"print(*(name for name in {HEAVY!r} if name in sys.modules)); "
+        "print(nce_bias.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    heavy, file = done.stdout.splitlines()
+    assert file == str(ROOT / "nce_bias" / "__init__.py")
+    assert heavy == ""
+
+
+def test_import_changes_no_jax_configuration():
+    program = (
+        "import jax; before = dict(jax.config.values); import nce_bias; "
+        "after = dict(jax.config.values); "
+        "print(sorted(k for k in before if before[k] != after[k]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,237 @@
+"""`analysis/benchmarks` measures what it says, and its page shows what was measured. No timing."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import nce_bias as nb
+from analysis.benchmarks import (
+    accuracy,
+    cost,
+    imports,
+    page,
+    paper_figure,
+    plain_numpy,
+    problems,
+    run,
+    sampling,
+    targets,
+    timing,
+)
+from analysis.synthetic import model as synthetic
+
+ROOT = pathlib.Path(run.__file__).parents[2]
+
+
+# --- the page
+
+
+def test_the_page_names_commands_that_exist():
+    text = run.PAGE.read_text()
+    named = re.findall(r"analysis\.benchmarks\.run (\w+)`", text)
+    assert sorted(named) == sorted([*run.BENCHMARKS, "NAME"])
+    recipe = (ROOT / "Makefile").read_text().split("\nbench:", 1)[1].split("\n\n", 1)[0]
+    assert "-m analysis.benchmarks.run" in recipe
+    for file, words in re.findall(r"pytest (tests/\S+) -k (\w+)`", text):
+        assert re.search(rf"def test_\w*{words}", (ROOT / file).read_text()), words
+
+
+def test_a_table_and_its_markers():
+    found = pd.DataFrame({"m": [4096], "wall": [0.0123456], "what": ["a | b"], "unused": [1]})
+    shown = page.table(found, {"what": "x", "m": "m", "wall": "s"})
+    assert shown == "| x | m | s |\n| --- | --- | --- |\n| a | b | 4,096 | 0.0123 |"
+    assert page.cell("wall", 1234.5) == "1230"
+    text = "before\n<!-- begin t -->\nold\n<!-- end t -->\nafter"
+    new = page.replace(text, "t", "new")
+    assert new == "before\n<!-- begin t -->\n\nnew\n\n<!-- end t -->\nafter"
+    assert page.between(new, "t") == "new"
+    assert page.replace(new, "t", "new") == new
+    with pytest.raises(ValueError, match=r"no table 'u': expected the lines <!-- begin u -->"):
+        page.replace(text, "u", "new")
+
+
+# --- targets
+
+
+def results(*, wall=0.5, ratio=1.1, error=1e-13, heavy="none"):
+    return {
+        "accuracy": pd.DataFrame({"m": [1, 64], "error": [0.0, error], "sum_off": [1e-15, 0.0]}),
+        "paper_figure": pd.DataFrame(
+            {"call": paper_figure.AIMED_AT, "wall": [wall / 2, wall, wall / 2], "cpu": 0.25}
+        ),
+        "imports": pd.DataFrame(
+            {
+                "program": imports.PROGRAMS,
+                "ratio_wall": [0.1, 1.0, 1.2, ratio],
+                "heavy": ["none", "none", "none", heavy],
+            }
+        ),
+    }
+
+
+def test_targets_reached_and_missed():
+    every = targets.summary(results())
+    assert set(every["reached"].tolist()) == {"yes"}
+    assert every["measured"].tolist()[3] == "0.5 s (0.25 s of processor time)"
+    missed = targets.summary(results(wall=1.5, ratio=1.56, error=4e-9, heavy="optax"))
+    reached = dict(zip(missed["target"], missed["reached"], strict=True))
+    assert list(reached.values()) == [
+        "no, 4 times that",
+        "yes",
+        "yes",
+        "no, 1.5 times that",
+        "yes",
+        "no, 1.2 times that",
+        "no",
+    ]
+    assert list(reached)[3] == (
+        "the paper's figure: its norm over the parameters too, `split=False` at most 1 s"
+    )
+
+
+# --- timing
+
+
+def test_calls_run_in_turn_and_the_first_of_each_is_not_counted():
+    calls = []
+    timed = timing.rounds({name: lambda n=name: calls.append(n) for name in "ab"}, 3)
+    assert "".join(calls) == "ab" + "ababab"
+    assert timed["call"].tolist() == ["a", "b"] * 3
+    assert timed[["wall", "cpu"]].to_numpy().min() >= 0
+
+
+def test_medians_and_paired_ratios():
+    timed = pd.DataFrame(
+        {
+            "round": [0, 0, 1, 1, 2, 2],
+            "call": ["a", "b"] * 3,
+            "wall": [1.0, 2.0, 10.0, 40.0, 6.0, 6.0],  # a/b: 1/2, 1/4, 1
+        }
+    )
+    assert timing.median(timed, "a") == 6.0
+    assert timing.ratio(timed, "a", "b") == 0.5  # the ratio of medians would be 1
+    with pytest.raises(KeyError, match="no call 'c' was timed, only \\['a', 'b'\\]"):
+        timing.median(timed, "c")
+
+
+# --- what is timed is what it says
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_plain_numpy_estimates_what_exact_computes(replacement):
+    problem, m, draws = problems.half_trained(5), 2, 40_000
+    scores, population = np.asarray(problem.scores), np.asarray(problem.population)
+    q = np.exp(np.asarray(problem.log_model))
+    rng = np.random.default_rng(0)
+    means = [
+        plain_numpy.estimate(
+            scores, population, q, m, replacement=replacement, draws=draws // 20, rng=rng
+        )
+        for _ in range(20)
+    ]
+    selections = np.array([selection for selection, _ in means])
+    losses = np.array([loss for _, loss in means])
+    right, wrong = (
+        nb.exact(problem, make(nb.model(), m), tolerance=1e-6, split=False)
+        for make in ((nb.iid, nb.without_replacement)[:: 1 if replacement else -1])
+    )
+
+    def worst(exact):
+        # In standard errors of 20 batches: t with 19 degrees of freedom, six values compared.
+        spread = selections.std(axis=0, ddof=1) / np.sqrt(20)
+        off = np.abs(selections.mean(axis=0) - np.asarray(exact.selection)) / spread
+        loss_off = abs(losses.mean() - float(exact.loss)) / (losses.std(ddof=1) / np.sqrt(20))
+        return max(off.max(), loss_off)
+
+    assert worst(right) < 6 < worst(wrong)  # P(|t| > 6) = 9e-6 for each of the six
+
+
+def test_plain_numpy_does_not_depend_on_its_blocks(monkeypatch):
+    problem = problems.half_trained(8)
+    scores, population = np.asarray(problem.scores), np.asarray(problem.population)
+    q = np.full(8, 1 / 8)
+
+    def selection():
+        rng = np.random.default_rng(0)
+        return plain_numpy.estimate(scores, population, q, 2, replacement=False, draws=10, rng=rng)[
+            0
+        ]
+
+    whole = selection()
+    monkeypatch.setattr(plain_numpy, "BLOCK", 24)  # three sets at a time, the last block of one
+    assert selection().sum() == pytest.approx(1, rel=1e-14)
+    assert whole.sum() == pytest.approx(1, rel=1e-14)
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_both_sides_of_the_monte_carlo_ratio_agree(replacement):
+    ours, plain, sets = sampling.pair(
+        problems.half_trained(8), 2, replacement=replacement, draws=4000
+    )
+    (a, loss_a), (b, loss_b) = ours(), plain()
+    # Rounded up to whole batches, and it is these that a time is divided by.
+    drawn = nb.monte_carlo(
+        problems.half_trained(8), nb.iid(nb.uniform(), 2), key=jax.random.key(0), draws=4000
+    ).method
+    assert f" {sets} draws " in drawn
+    assert 4000 <= sets < 5000
+    # Selections are means of numbers in [0, 1]: standard errors below 0.5 / sqrt(4000) = 0.008,
+    # six of these times sqrt(2).
+    assert np.abs(np.asarray(a) - b).max() < 0.07
+    assert float(loss_a) == pytest.approx(loss_b, abs=0.1)
+
+
+def test_the_three_ways_to_the_papers_curve_agree():
+    trained = synthetic.trajectory(seed=0, steps=2)
+    sampler = paper_figure.SAMPLERS["mixed"]
+    biases = paper_figure.in_scores(trained, sampler)
+    at_once = paper_figure.in_parameters(trained, sampler)
+    in_turn = paper_figure.step_by_step(trained, sampler)
+    assert biases.shape == (2, 1000)
+    assert at_once.shape == (2,)
+    np.testing.assert_allclose(at_once, in_turn, rtol=1e-10)
+    assert float(at_once[0]) != pytest.approx(float(at_once[1]), rel=1e-3)
+
+
+def test_tables_of_tiny_sizes(monkeypatch):
+    # Sizes of the tests above, so that little is compiled for this one alone.
+    monkeypatch.setattr(cost, "TOLERANCES", (1e-6,))
+    monkeypatch.setattr(paper_figure, "SAMPLERS", {"mixed": paper_figure.SAMPLERS["mixed"]})
+    tables = {
+        "accuracy": accuracy.run(labels=6, sizes=(1, 3)),
+        "cost": cost.run(with_replacement=((5, 2),), split=((5, 2),), without=((5, 2),), count=1),
+        "sampling": sampling.run(labels=8, sizes=(2,), draws={True: 4000}, count=1),
+        "imports": imports.run(count=1, programs=("pass", "import jax")),
+        "paper_figure": paper_figure.run(steps=2, count=1),
+    }
+    assert set(tables) == set(run.BENCHMARKS)
+    for name, found in tables.items():
+        columns = run.BENCHMARKS[name].COLUMNS
+        assert set(columns) <= set(found.columns), name
+        numbers = found.select_dtypes("number")
+        assert np.isfinite(numbers.to_numpy()).all(), name
+        assert page.table(found, columns).count("\n") == len(found) + 1
+    assert max(tables["accuracy"]["error"].tolist()) < accuracy.TARGETS["error"]
+    assert tables["cost"]["tolerance"].tolist() == [cost.TOLERANCE, cost.TOLERANCE, 1e-6]
+    assert tables["cost"]["split"].tolist() == ["no", "yes", "no"]
+    assert tables["imports"]["heavy"].tolist() == ["none", "none"]
+
+
+def test_heavy_imports_are_seen():
+    # Its own negative control: a program that imports one of them.
+    assert imports._heavy("import pandas") == "pandas"
+
+
+def test_the_problem_is_the_same_every_time():
+    a, b = problems.half_trained(10), problems.half_trained(10)
+    assert jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+    assert a.labels == 10
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(SystemExit, match=r"unknown benchmark speed; known: imports, accuracy, "):
+        run.main(["speed", "imports"])
