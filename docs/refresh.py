@@ -129,19 +129,20 @@ def printed(language: str, code: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
 
-def environment() -> dict[str, str]:
-    """Of code that is run for what it prints: warnings are errors, plots stay in memory.
+#: Compilation is most of what small examples cost.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
-    Compilation is most of what it costs, so the compiler is told not to try hard.
-    """
+
+def environment() -> dict[str, str]:
+    """Of code that is run for what it prints: warnings are errors, plots stay in memory."""
     scripts = pathlib.Path(sys.executable).parent
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+    flags = os.environ.get("XLA_FLAGS", QUICK_TO_COMPILE)
     return os.environ | {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "PYTHONWARNINGS": "error",
         "MPLBACKEND": "Agg",
         "COLUMNS": "200",
-        "XLA_FLAGS": flags.strip(),
+        "XLA_FLAGS": flags,
     }
 
 

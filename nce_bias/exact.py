@@ -39,7 +39,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nce_bias._checks import concretely, is_traced, refuse
-from nce_bias.integrals import BLOCK, integrate, squared_means
+from nce_bias.integrals import BLOCK, integrate, integrate_each, squared_means
 from nce_bias.losses import CandidateSoftmax, LogWeights, infonce
 from nce_bias.moments import Moments, assemble
 from nce_bias.problem import Problem
@@ -171,13 +171,18 @@ def _solve(problem, sampler, loss, nodes, step, golds):
         log_gold = jnp.where(population > 0, log_gold, 0.0)
         grid = make_grid(*span(log_gold, log_negative, population, sampler.m), nodes, step)
         setting = (law, log_gold, log_negative, population, grid)
-        sums = integrate(*setting)
-        split = squared_means(*setting, golds) if golds else jnp.asarray(jnp.nan, sums.loss.dtype)
+        if golds and not separable:
+            sums, split = integrate_each(*setting, golds)
+        else:
+            sums, split = integrate(*setting), jnp.asarray(jnp.nan, scores.dtype)
+        if golds and separable:
+            split = squared_means(*setting, golds)
         second = sums.square - 2 * sums.own - 1  # E||v - e_gold||^2
         lost = jnp.any((population > 0) & jnp.isneginf(log_gold))
         error = grid.error() + law.error + _rounding(log_gold, log_negative, population)
         return jnp.where(lost, jnp.inf, sums.loss), sums.gradient, second, split, error
 
+    separable = _is_separable(problem, sampler)
     rows = (problem.score_rows, problem.population_rows)
     block = max(1, BLOCK // (CHUNK * _law_size(problem, sampler)))
     return jax.lax.map(row, rows, batch_size=block if block > 1 else None)

@@ -84,12 +84,41 @@ def integrate(
     chunk = nodes_at_a_time(law)
     empty, zero = jnp.zeros_like(log_gold), jnp.zeros_like(grid.left)
     starts = jnp.arange(0, grid.nodes, chunk, dtype=grid.left.dtype)
-    return jax.lax.scan(jax.checkpoint(add), Sums(zero, empty, empty, zero, zero), starts)[0]
+    sums = jax.lax.scan(jax.checkpoint(add), Sums(zero, empty, empty, zero, zero), starts)[0]
+    lost = _lost(log_gold, population)
+    return eqx.tree_at(
+        lambda s: (s.by_gold, s.own), sums, (sums.by_gold - lost, sums.own - jnp.sum(lost))
+    )
+
+
+def _lost(log_gold: Float[Array, " V"], share: Float[Array, " V"]) -> Float[Array, " V"]:
+    """What golds of weight 0 lose: 1 - E[pi(1)] = 1, which the integrals of w_+ t = 0 leave out."""
+    return jnp.where(jnp.isneginf(log_gold), share, 0.0)
 
 
 def nodes_at_a_time(law: Law) -> int:
     """Nodes of one block."""
     return max(1, min(CHUNK, BLOCK // law.size))
+
+
+def integrate_each(
+    law: Law,
+    log_gold: Float[Array, " V"],
+    log_negative: Float[Array, " V"],
+    population: Float[Array, " V"],
+    grid: Grid,
+    golds: int,
+) -> tuple[Sums, Float[Array, ""]]:
+    """`integrate` and `squared_means` from integrals of their own for the `golds` most frequent."""
+    share, which = jax.lax.top_k(population, golds)
+
+    def alone(gold):
+        one = jnp.zeros_like(population).at[gold].set(1.0)
+        sums = integrate(law, log_gold, log_negative, one, grid)
+        return sums, jnp.sum(sums.gradient**2)
+
+    each = jax.lax.map(alone, which)
+    return jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), each)
 
 
 def squared_means(
@@ -102,18 +131,10 @@ def squared_means(
 ) -> Float[Array, ""]:
     """sum_g pop_g ||E[v | g] - e_g||^2 over the `golds` most frequent golds.
 
-    The conditional means are products of two [nodes, labels] matrices where the law is separable,
-    taken for a block of golds at a time; elsewhere each gold is integrated on its own, at the price
-    of a whole `integrate`.
+    For a separable law: the conditional means are products of two [nodes, labels] matrices, taken
+    for a block of golds at a time.
     """
     share, which = jax.lax.top_k(population, golds)
-
-    def alone(gold):
-        one = jnp.zeros_like(population).at[gold].set(1.0)
-        return jnp.sum(integrate(law, log_gold, log_negative, one, grid).gradient ** 2)
-
-    if law.separable(jnp.zeros_like(log_negative)) is None:
-        return jnp.sum(share * jax.lax.map(alone, which))
 
     def at_node(index):
         log_t = grid.left + grid.step * index
@@ -127,7 +148,7 @@ def squared_means(
     index = jnp.arange(grid.nodes, dtype=grid.left.dtype)
     left, right, own = jax.lax.map(at_node, index, batch_size=nodes_at_a_time(law))
     left, right = (part.reshape(-1, part.shape[-1]) for part in (left, right))
-    own = jnp.sum(own, axis=0)
+    own = jnp.sum(own, axis=0) - _lost(log_gold, jnp.ones_like(population))[which]
 
     def conditional(gold):
         row, label, own_slope = gold

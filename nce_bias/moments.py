@@ -168,6 +168,21 @@ def assemble(
 
     `second_moments` is E||v - e_gold||^2 and `squared_means` E_gold ||E[v | gold] - e_gold||^2.
     """
+    fields = _fields(problem, gradient, losses, errors, second_moments, squared_means, sampled)
+    return Moments(
+        **fields,
+        standard_errors={},
+        sampler=repr(sampler),
+        loss_name=repr(loss),
+        method=f"{method}, {problem.scores.dtype}",
+        status=_status(fields["selection"], fields["error"], exact=not sampled),
+    )
+
+
+@eqx.filter_jit
+def _fields(
+    problem, gradient, losses, errors, second_moments, squared_means, sampled
+) -> dict[str, Array]:
     weights, population = problem.weights, problem.population_rows
     exact_gradient = jnp.exp(jnp.atleast_2d(problem.log_model)) - population
     bias = exact_gradient - gradient
@@ -180,7 +195,7 @@ def assemble(
     square = weighted_inner(weights, bias, bias)
     norm = jnp.sqrt(square)
     squared = jnp.sum(gradient**2, axis=-1)
-    return Moments(
+    return dict(
         loss=weights @ losses,
         losses=losses.reshape(shape[:-1]),
         cross_entropy=problem.cross_entropy,
@@ -195,11 +210,6 @@ def assemble(
         variance_negatives=weights @ (second_moments - squared_means),
         variance_gold=weights @ (squared_means - squared),
         error=error,
-        standard_errors={},
-        sampler=repr(sampler),
-        loss_name=repr(loss),
-        method=f"{method}, {problem.scores.dtype}",
-        status=_status(selection, error, exact=not sampled),
     )
 
 

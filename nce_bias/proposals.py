@@ -218,11 +218,11 @@ def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V
     return rows(proposal, problem.score_rows, problem.popularity)
 
 
-def check_proposal(proposal: Proposal, problem: Problem, needed: Any) -> None:
+def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> None:
     """Refuse a proposal that returns NaN or +inf, or has no mass outside a gold.
 
-    `needed` is a mask `[X, V]` of the golds that occur where the gold's own mass is removed (a
-    point mass on one of these has nothing left to draw).
+    Mass outside a gold matters where the gold's own mass is `removed`: a point mass on a gold that
+    occurs then has nothing left to draw.
     """
     if is_traced(problem, proposal):
         return
@@ -237,7 +237,8 @@ def check_proposal(proposal: Proposal, problem: Problem, needed: Any) -> None:
             "Guard its logarithms and divisions; nothing was computed.",
         )
     support = np.isfinite(log_q)
-    stuck = np.asarray(needed) & support & (support.sum(axis=-1, keepdims=True) == 1)
+    occurs = np.atleast_2d(np.asarray(problem.population)) > 0
+    stuck = removed & occurs & support & (support.sum(axis=-1, keepdims=True) == 1)
     if stuck.any():
         row, label = (int(i) for i in np.argwhere(stuck)[0])
         raise refuse(

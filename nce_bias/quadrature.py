@@ -26,6 +26,7 @@ the rule; the bound is derived above.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import equinox as eqx
@@ -97,6 +98,7 @@ def make_grid(left: Float[Array, ""], right: Float[Array, ""], nodes: int, step:
     return Grid(left, jnp.maximum(step, (right - left) / (nodes - 1)), nodes)
 
 
+@functools.lru_cache
 def step_for(tolerance: float, shape: int = 1) -> float:
     """The largest step whose error bound is at most `tolerance` (see `gamma_error`)."""
     steps = np.geomspace(1.0, 0.005, 400)

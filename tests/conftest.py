@@ -10,7 +10,9 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Nearly all the time of a test is compilation. Read when the first computation starts the backend.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+)
 
 # The library never switches float64 on; its oracles are accurate to 1e-10 and better, so tests do.
 jax.config.update("jax_enable_x64", True)

@@ -59,7 +59,10 @@ def _write_small_project(folder: pathlib.Path) -> None:
         "nce_bias/plot/__init__.py": "from nce_bias.plot import lines",
         "nce_bias/plot/lines.py": "",
         "nce_bias/cli.py": "from nce_bias import exact, plot",
+        "analysis/__init__.py": "",
+        "analysis/synthetic/__init__.py": "",
         "analysis/synthetic/run.py": "import nce_bias as nb",
+        "figures/__init__.py": "",
         "figures/synthetic.py": "from nce_bias import plot\nfrom nce_bias.plot import lines",
     }
     for name, text in files.items():

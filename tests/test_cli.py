@@ -482,11 +482,16 @@ def checkout(tmp_path, monkeypatch):
     """A checkout of two analyses, with one folder that has no figure and one without run.py."""
 
     def add(name, text="new", then="pass"):
-        folder = tmp_path / "analysis" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.py").write_text(ANALYSIS.format(text=text, then=then))
-        (tmp_path / "figures").mkdir(exist_ok=True)
-        (tmp_path / "figures" / f"{name}.py").write_text(FIGURE.format(name=name))
+        files = {
+            "analysis/__init__.py": "",
+            f"analysis/{name}/__init__.py": "",
+            f"analysis/{name}/run.py": ANALYSIS.format(text=text, then=then),
+            "figures/__init__.py": "",
+            f"figures/{name}.py": FIGURE.format(name=name),
+        }
+        for file, content in files.items():
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(content)
 
     add("beta")
     add("alpha")

@@ -215,9 +215,9 @@ def test_results_of_vmap_can_be_printed():
 # The ends of the range ----------------------------------------------------------------------------
 
 
-def assert_enumerated(scores, population, sampler, spec, loss="infonce", bound=1e-10):
+def assert_enumerated(scores, population, sampler, spec, loss="infonce", bound=1e-10, **options):
     """Against enumeration in extended precision, within `error`, itself below `bound`."""
-    found = nb.exact(nb.Problem(scores, population), sampler, nb.LOSSES[loss])
+    found = nb.exact(nb.Problem(scores, population), sampler, nb.LOSSES[loss], **options)
     truth = enumerate_moments(scores, population, spec, loss)
     missed = np.abs(np.asarray(found.selection) - truth.selection).max()
     assert missed <= found.error < bound
@@ -294,6 +294,11 @@ def test_a_gold_that_the_model_excludes():
     by_hand = 0.5 * (0.5 + 0.5 * first) + 0.25 * 0.5 + 0.25 * 0.5 * first
     np.testing.assert_allclose(found.selection[:2], [by_hand, 0.0], atol=float(found.error))
     assert found.loss == found.cross_entropy == np.inf
+    truth = enumerate_moments(
+        scores, np.array([0.5, 0.25, 0.25]), ("iid", q, 1, "exclude"), "infonce"
+    )
+    for part in ("variance", "variance_negatives", "variance_gold"):
+        assert abs(getattr(found, part) - float(getattr(truth, part))) < 1e-12, part
 
 
 def test_zeros_in_q_and_in_the_population():
@@ -337,6 +342,32 @@ def test_distinct_draws_where_q_is_almost_all_at_one_gold():
         np.array([0.2, 0.6, 0.1, 0.1]),
         nb.without_replacement(nb.from_probabilities(q), 2),
         ("without_replacement", q, 2),
+    )
+
+
+@pytest.mark.parametrize("ratio", [1e-10, 1e-40])
+def test_distinct_draws_over_many_orders_of_magnitude(ratio):
+    """Rates over 92 and 368 nats: the third ring is waited for, however rare its label."""
+    q = ratio ** np.arange(5.0)
+    q /= q.sum()
+    assert_enumerated(
+        cases.SCORES[0],
+        cases.POPULATION[0],
+        nb.without_replacement(nb.from_probabilities(q), 3),
+        ("without_replacement", q, 3),
+        split=False,
+    )
+
+
+def test_distinct_model_negatives_of_a_model_that_is_sure():
+    scores = np.array([60.0, 0.0, -60.0, 30.0, -30.0])
+    q = np.exp(scores - 60) / np.exp(scores - 60).sum()
+    assert_enumerated(
+        scores,
+        cases.POPULATION[0],
+        nb.without_replacement(nb.model(), 3),
+        ("without_replacement", q, 3),
+        split=False,
     )
 
 

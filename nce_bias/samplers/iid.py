@@ -125,8 +125,7 @@ class Iid(Sampler):
         return Iid(proposal=self.proposal, m=m, hits=self.hits)
 
     def check(self, problem: Problem) -> None:
-        needed = (problem.population_rows > 0) & (self.hits != "keep")
-        check_proposal(self.proposal, problem, needed)
+        check_proposal(self.proposal, problem, removed=self.hits != "keep")
 
     def __repr__(self) -> str:
         hits = "" if self.hits == "exclude" else f", hits={self.hits!r}"

@@ -196,7 +196,7 @@ class WithoutReplacement(Sampler):
 
     def check(self, problem: Problem) -> None:
         check_distinct(repr(self), self.m, problem.labels)
-        check_proposal(self.proposal, problem, problem.population_rows > 0)
+        check_proposal(self.proposal, problem, removed=True)
         self._check_support(problem)
 
     def _check_support(self, problem: Problem) -> None:
@@ -205,7 +205,7 @@ class WithoutReplacement(Sampler):
             return
         support = np.isfinite(log_proposal_rows(self.proposal, problem))
         left = support.sum(axis=-1, keepdims=True) - support
-        short = (np.asarray(problem.population_rows) > 0) & (left < self.m)
+        short = (np.atleast_2d(np.asarray(problem.population)) > 0) & (left < self.m)
         if short.any():
             row, label = (int(i) for i in np.argwhere(short)[0])
             raise refuse(

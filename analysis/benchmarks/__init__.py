@@ -1,0 +1,1 @@
+"""How fast and how accurate the library is: the numbers of the benchmarks page."""

@@ -1,0 +1,1 @@
+"""Bias against the number of negatives, and its limits."""

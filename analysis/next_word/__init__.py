@@ -1,0 +1,1 @@
+"""A real label space: the next word of dictionary definitions."""

@@ -1,0 +1,1 @@
+"""The synthetic experiment of Zhang & Stratos (2021), exactly."""
