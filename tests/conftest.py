@@ -9,9 +9,12 @@ from jaxtyping import install_import_hook
 # Before anything imports pyplot: tests draw into memory, whatever display the machine has.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# Nearly all the time of a test is compilation. Read when the first computation starts the backend.
+# Nearly all the time of a test is compilation, and every core has a worker of its own. Read when the
+# first computation starts the backend, here and in what a test starts.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_multi_thread_eigen=false",
 )
 
 # The library never switches float64 on; its oracles are accurate to 1e-10 and better, so tests do.

@@ -43,26 +43,19 @@ TABLE = [
 
 @functools.cache
 def table():
-    """Every case for every proposal, each with its own key: one compilation."""
-
-    @jax.jit
-    def run(problem, indices, keys):
-        def one(index, key):
-            return {
-                str(case): nb.monte_carlo(
-                    problem,
-                    case.sampler.make(cases.OneOf(index), case.m),
-                    nb.LOSSES[case.loss],
-                    key=jax.random.fold_in(key, number),
-                    draws=DRAWS,
-                )
-                for number, case in enumerate(TABLE)
-            }
-
-        return jax.lax.map(lambda pair: one(*pair), (indices, keys))
-
-    indices = jnp.arange(len(cases.PROPOSALS))
-    return run(cases.problem(), indices, jax.random.split(jax.random.key(20), len(indices)))
+    """Every case for every proposal, each with its own key."""
+    keys = jax.random.split(jax.random.key(20), len(cases.PROPOSALS))
+    return {
+        (str(case), index): nb.monte_carlo(
+            cases.problem(),
+            case.sampler.make(cases.OneOf(jnp.asarray(index)), case.m),
+            nb.LOSSES[case.loss],
+            key=jax.random.fold_in(key, number),
+            draws=DRAWS,
+        )
+        for number, case in enumerate(TABLE)
+        for index, key in enumerate(keys)
+    }
 
 
 def z_scores(found, expected):
@@ -107,7 +100,7 @@ def test_estimates_agree_with_enumeration():
     worst = 0.0
     for case in TABLE:
         for index, proposal in enumerate(cases.PROPOSALS):
-            found = jax.tree.map(lambda leaf, i=index: leaf[i], results[str(case)])
+            found = results[str(case), index]
             for name, z in z_scores(found, cases.truth(case, proposal)).items():
                 assert abs(z) < critical(tests), (str(case), str(proposal), name, z)
                 worst = max(worst, abs(z))
@@ -132,7 +125,7 @@ def test_a_swapped_policy_is_rejected(estimated, claimed):
     results, by_name = table(), {str(case): case for case in TABLE}
     tests = len(TABLE) * len(cases.PROPOSALS) * TESTS_OF_ONE
     for index, proposal in enumerate(cases.PROPOSALS):
-        found = jax.tree.map(lambda leaf, i=index: leaf[i], results[estimated])
+        found = results[estimated, index]
         z = z_scores(found, cases.truth(by_name[claimed], proposal))
         assert max(map(abs, z.values())) > critical(tests), str(proposal)
 

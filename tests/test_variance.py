@@ -36,7 +36,6 @@ PAIRS = [
     ("iid-exclude", "iid-mask"),
     ("iid-mask", "top"),
     ("iid-keep", "without_replacement"),
-    ("top", "without_replacement"),
     ("without_replacement", "without_replacement"),
 ]
 SUMS = {
@@ -134,7 +133,7 @@ CASES = [
     ("iid-exclude", nb.infonce),
     ("iid-mask", nb.ranking_nce),
     ("iid-keep", nb.sampled_softmax),
-    ("top + without_replacement", nb.infonce),
+    ("iid-keep + without_replacement", nb.infonce),
 ]
 
 

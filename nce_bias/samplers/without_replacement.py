@@ -47,14 +47,12 @@ from nce_bias.proposals import (
     log_proposal,
     log_proposal_rows,
 )
-from nce_bias.quadrature import TOLERANCE, gamma_bound, step_for
+from nce_bias.quadrature import TOLERANCE, gamma_bound, nodes_for, step_for
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
 from nce_bias.samplers.products import BLOCK, without_each_product
 
 #: Nodes in tau where values are traced.
 TRACED_NODES = 128
-#: Number of nodes in tau is rounded up to a multiple of this.
-ROUND = 8
 #: Memory that one call may take, and the multiply-adds after which it is refused (about an hour).
 MOST_BYTES = 8 * 2**30
 MOST_WORK = 5e12
@@ -177,8 +175,7 @@ class WithoutReplacement(Sampler):
             )
 
         length = _longest_span(log_proposal_rows(self.proposal, problem), self.m, tolerance)
-        needed = float(length) / step_for(tolerance, self.m)
-        nodes = ROUND * math.ceil((needed + 1) / ROUND)
+        nodes = nodes_for(float(length), step_for(tolerance, self.m))
         self._check_affordable(problem.labels, nodes)
         return WithoutReplacement(
             proposal=self.proposal, m=self.m, nodes=nodes, tolerance=tolerance
