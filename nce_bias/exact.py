@@ -168,7 +168,7 @@ def _solve(problem, sampler, loss, nodes, step, golds):
         scores, population = inputs
         law = sampler.law(scores, problem.popularity).prepared()
         log_gold, log_negative = log_weights(scores, law, loss, sampler.m)
-        log_gold = jnp.where(population > 0, log_gold, 0.0)
+        log_gold = jnp.where(population > 0, log_gold, log_negative)
         grid = make_grid(*span(log_gold, log_negative, population, sampler.m), nodes, step)
         setting = (law, log_gold, log_negative, population, grid)
         if golds and not separable:

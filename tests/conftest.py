@@ -9,8 +9,8 @@ from jaxtyping import install_import_hook
 # Before anything imports pyplot: tests draw into memory, whatever display the machine has.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# Nearly all the time of a test is compilation, and every core has a worker of its own. Read when the
-# first computation starts the backend, here and in what a test starts.
+# Nearly all the time of a test is compilation, and every core has a worker of its own. Read when
+# the first computation starts the backend, here and in what a test starts.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "

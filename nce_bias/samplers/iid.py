@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, refuse
 from nce_bias._numerics import log_without_each, sum_without_each, without_largest
@@ -14,6 +14,20 @@ from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
 
 HITS = ("exclude", "mask", "keep")
+
+
+class Rest(eqx.Module):
+    """What is left of q without a gold: all of it over `left`, but for the most probable label."""
+
+    top: Bool[Array, " V"]
+    q: Float[Array, " V"]
+    left: Float[Array, " V"]
+
+
+def rest_of(log_q: Float[Array, " V"]) -> Rest:
+    """1 - q_g of each label but the most probable one, for which the rest is renormalised."""
+    log_rest, top = without_largest(log_q)
+    return Rest(top, jnp.exp(log_rest), jnp.where(top, 1.0, 1.0 - jnp.exp(log_q)))
 
 
 class IidLaw(Law):
@@ -27,30 +41,39 @@ class IidLaw(Law):
     """
 
     log_q: Float[Array, " V"]
+    q: Float[Array, " V"]
+    rest: Rest | None
     m: int | Float[Array, ""]
     hits: str = eqx.field(static=True)
+
+    def __init__(self, log_q: Float[Array, " V"], m: int | Float[Array, ""], hits: str) -> None:
+        self.log_q, self.q, self.m, self.hits = log_q, jnp.exp(log_q), m, hits
+        self.rest = rest_of(log_q) if hits == "exclude" else None
 
     @property
     def size(self) -> int:
         return self.log_q.shape[-1]
 
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        q, gone = jnp.exp(self.log_q), -jnp.expm1(-exposures)
-        terms = q * gone
+    def _missed(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """x_g = 1 - phi_g of every gold."""
+        gone = -jnp.expm1(-exposures)
+        terms = self.q * gone
         if self.hits == "keep":
             x = jnp.broadcast_to(jnp.sum(terms), terms.shape)
-        elif self.hits == "mask":
+        elif self.rest is None:
             x = sum_without_each(terms)
         else:
-            log_rest, top = without_largest(self.log_q)
-            x = sum_without_each(terms) / jnp.where(top, 1.0, 1.0 - q)
-            x = jnp.where(top, jnp.sum(jnp.exp(log_rest) * gone), x)
-        return self.m * jnp.log1p(-jnp.minimum(x, 1 - jnp.finfo(x.dtype).epsneg))
+            x = sum_without_each(terms) / self.rest.left
+            x = jnp.where(self.rest.top, jnp.sum(self.rest.q * gone), x)
+        return jnp.minimum(x, 1 - jnp.finfo(x.dtype).epsneg)
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        return self.m * jnp.log1p(-self._missed(exposures))
 
     def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         if self.hits != "keep":
             return jnp.zeros_like(exposures)
-        return self.m * jnp.exp(self.log_q - exposures - self.log_laplace(exposures) / self.m)
+        return self.m * self.q * jnp.exp(-exposures) / (1 - self._missed(exposures))
 
     def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         """Each of m (m - 1) pairs is two independent tilted draws, sum_y (q_y f_y z_y / phi)^2."""
@@ -67,16 +90,12 @@ class IidLaw(Law):
 
         The most probable label, as a gold, has the renormalised rest of q as factors of its own.
         """
-        q, f = jnp.exp(self.log_q), jnp.exp(-exposures)
-        phi = jnp.exp(self.log_laplace(exposures) / self.m)
-        if self.hits != "exclude":
-            return (self.m / phi)[None], (q * f)[None]
-        log_rest, top = without_largest(self.log_q)
-        left = jnp.where(top, 1.0, 1.0 - q)
-        r = jnp.stack(
-            [jnp.where(top, 0.0, self.m / (phi * left)), jnp.where(top, self.m / phi, 0.0)]
-        )
-        return r, jnp.stack([q * f, jnp.exp(log_rest) * f])
+        f, each = jnp.exp(-exposures), self.m / (1 - self._missed(exposures))
+        if self.rest is None:
+            return each[None], (self.q * f)[None]
+        top = self.rest.top
+        r = jnp.stack([jnp.where(top, 0.0, each / self.rest.left), jnp.where(top, each, 0.0)])
+        return r, jnp.stack([self.q * f, self.rest.q * f])
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.
@@ -85,16 +104,15 @@ class IidLaw(Law):
         gold is the most probable label, the rest of q has a cdf of its own (see the class).
         """
         u = jax.random.uniform(key, (int(self.m),), dtype=self.log_q.dtype)
-        cdf = jnp.cumsum(jnp.exp(self.log_q))
-        if self.hits != "exclude":
+        cdf = jnp.cumsum(self.q)
+        if self.rest is None:
             labels = _invert(cdf, u * cdf[-1])
             return labels, (labels != gold) | (self.hits == "keep")
-        log_rest, top = without_largest(self.log_q)
-        rest = jnp.cumsum(jnp.exp(log_rest))
+        rest = jnp.cumsum(self.rest.q)
         start, end = jnp.where(gold == 0, 0.0, cdf[gold - 1]), cdf[gold]
         at = u * (cdf[-1] - (end - start))
         at = jnp.where(at < start, at, jnp.maximum(at + (end - start), end))
-        labels = jnp.where(top[gold], _invert(rest, u * rest[-1]), _invert(cdf, at))
+        labels = jnp.where(self.rest.top[gold], _invert(rest, u * rest[-1]), _invert(cdf, at))
         return labels, jnp.ones(u.shape, bool)
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
