@@ -93,10 +93,18 @@ def samplers(proposal) -> dict:
     return found | {"a + b": first + first}
 
 
+def _ingredients(problem, sampler, loss):
+    """What `nb.exact` asks of a sampler and a loss."""
+    law = sampler.law(problem.scores, problem.popularity)
+    return law.log_laplace(problem.scores), loss.log_weights(problem.scores, law, sampler.m)
+
+
 def how(problem, sampler, loss) -> str:
     """The best method that there is: "exact", "Monte Carlo", or "refused" by both."""
     try:
-        eqx.filter_eval_shape(nb.exact, problem, sampler, loss)
+        sampler.check(problem)
+        loss.check(problem, sampler)
+        eqx.filter_eval_shape(_ingredients, problem, sampler, loss)
         return "exact"
     except nb.NoExactMethod:
         pass

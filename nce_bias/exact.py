@@ -118,16 +118,19 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
-    step = step_for(max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16))
+    tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
         sampler.check(problem)
         loss.check(problem, sampler)
         golds = _golds(problem, sampler, split)
         nodes, sized = TRACED_NODES, sampler.sized(problem, tolerance)
         if not is_traced(problem, sampler, loss):
-            left, right = _spans(problem, sized, loss)
-            nodes = nodes_for(float(np.max(np.asarray(right - left))), step)
-    mean_loss, gradient, second, squares, error = _solve(problem, sized, loss, nodes, step, golds)
+            left, right = _spans(problem, sized, loss, tolerance)
+            length = float(np.max(np.asarray(right - left)))
+            nodes = nodes_for(length, step_for(tolerance))
+    mean_loss, gradient, second, squares, error = _solve(
+        problem, sized, loss, nodes, tolerance, golds
+    )
     return assemble(
         problem,
         gradient,
@@ -152,16 +155,17 @@ def log_weights(
 
 
 @eqx.filter_jit
-def _spans(problem, sampler, loss):
+def _spans(problem, sampler, loss, tolerance):
     def row(scores, population):
         law = sampler.law(scores, problem.popularity)
-        return span(*log_weights(scores, law, loss, sampler.m), population, sampler.m)
+        weights = log_weights(scores, law, loss, sampler.m)
+        return span(*weights, population, sampler.m, tolerance)
 
     return jax.vmap(row)(problem.score_rows, problem.population_rows)
 
 
 @eqx.filter_jit
-def _solve(problem, sampler, loss, nodes, step, golds):
+def _solve(problem, sampler, loss, nodes, tolerance, golds):
     """Loss `[X]`, gradient `[X, V]`, both second moments `[X]`, error bound `[X]`."""
 
     def row(inputs):
@@ -169,7 +173,8 @@ def _solve(problem, sampler, loss, nodes, step, golds):
         law = sampler.law(scores, problem.popularity).prepared()
         log_gold, log_negative = log_weights(scores, law, loss, sampler.m)
         log_gold = jnp.where(population > 0, log_gold, log_negative)
-        grid = make_grid(*span(log_gold, log_negative, population, sampler.m), nodes, step)
+        ends = span(log_gold, log_negative, population, sampler.m, tolerance)
+        grid = make_grid(*ends, nodes, tolerance)
         setting = (law, log_gold, log_negative, population, grid)
         if golds and not separable:
             sums, split = integrate_each(*setting, golds)

@@ -16,9 +16,10 @@ and since the phase alone depends on Z, **for every law of Z whatever**
 At h = 0.3 this is 1.2e-13, at h = 0.25 it is 1.8e-16: with the default step the grid is exact to
 rounding, and no second grid is needed to say so.
 
-**Ends.** On the right the grid stops where exp(-t w_+) = exp(-e^3.8) = e^-44.7. On the left the
-integrand is linear in t, up to a relative (t Z)/2 <= e^-18.5: the rest of the infinite sum is
-geometric, and giving the first node the weight h / (1 - e^-h) sums it to a relative e^-37.
+**Ends.** On the right the grid stops where exp(-t w_+) is a thousandth of the tolerance. On the
+left the integrand is linear in t, up to a relative (t Z)/2: the rest of the infinite sum is
+geometric, and giving the first node the weight h / (1 - e^-h) sums it to a relative (t Z)^2, which
+is a fiftieth of the tolerance at the left end.
 
 Source: Trefethen & Weideman (2014), "The exponentially convergent trapezoidal rule", section 5, for
 the rule; the bound is derived above.
@@ -36,10 +37,6 @@ from jaxtyping import Array, Float
 
 #: Relative error allowed to the rule by default; the step that it permits is 0.28.
 TOLERANCE = 2e-14
-#: Left end, where t Z <= exp(-18.5); what is left of it is summed to exp(-37) = 8.5e-17.
-LEFT = -18.5
-#: Right end: exp(-exp(3.8)) = 4e-20 of the gold's integral is cut.
-RIGHT = 3.8
 #: Nodes evaluated at a time.
 CHUNK = 32
 #: Where values are traced the number of nodes cannot follow the scores: it is this, and the step
@@ -53,14 +50,22 @@ class Grid(eqx.Module):
     left: Float[Array, ""]
     step: Float[Array, ""]
     nodes: int = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True)
 
     def error(self) -> Float[Array, ""]:
         """Bound on the relative error of the rule: discretisation and the two ends."""
-        return discretisation_error(self.step) + 2 * math.exp(2 * LEFT)
+        left, right = ends(self.tolerance)
+        cut = 2 * math.exp(2 * left) + 2 * math.exp(-math.exp(right))
+        return discretisation_error(self.step) + cut
 
     def weight(self, index: Float[Array, ""]) -> Float[Array, ""]:
         """Weight of a node: the step, and at node 0 the geometric sum of all to its left."""
         return jnp.where(index == 0, -self.step / jnp.expm1(-self.step), self.step)
+
+
+def ends(tolerance: float) -> tuple[float, float]:
+    """log(t Z) at the left end of the rule and log(t w_+) at the right one."""
+    return 0.5 * math.log(tolerance / 50), math.log(-math.log(tolerance / 1000))
 
 
 def span(
@@ -68,6 +73,7 @@ def span(
     log_negative: Float[Array, " V"],
     population: Float[Array, " V"],
     m: int | Float[Array, ""],
+    tolerance: float,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Both ends of log t that an input needs.
 
@@ -76,11 +82,12 @@ def span(
     """
     occurs = population > jnp.finfo(population.dtype).eps / population.shape[-1]
     least_negative = jnp.min(jnp.where(jnp.isneginf(log_negative), jnp.inf, log_negative))
-    ends = jnp.where(jnp.isneginf(log_gold), least_negative, log_gold)
-    least = jnp.min(jnp.where(occurs, ends, jnp.inf))
+    last = jnp.where(jnp.isneginf(log_gold), least_negative, log_gold)
+    least = jnp.min(jnp.where(occurs, last, jnp.inf))
     most = jnp.max(jnp.where(occurs, log_gold, -jnp.inf))
-    left = LEFT - jnp.log1p(m) - jnp.maximum(most, jnp.max(log_negative))
-    return left, jnp.maximum(RIGHT - least, left + 1.0)
+    first_end, last_end = ends(tolerance)
+    left = first_end - jnp.log1p(m) - jnp.maximum(most, jnp.max(log_negative))
+    return left, jnp.maximum(last_end - least, left + 1.0)
 
 
 def nodes_for(length: float, step: float) -> int:
@@ -93,9 +100,12 @@ def nodes_for(length: float, step: float) -> int:
     return unit * math.ceil(needed / unit)
 
 
-def make_grid(left: Float[Array, ""], right: Float[Array, ""], nodes: int, step: float) -> Grid:
-    """A grid of `nodes` nodes from `left` that reaches `right`, at `step` if that suffices."""
-    return Grid(left, jnp.maximum(step, (right - left) / (nodes - 1)), nodes)
+def make_grid(
+    left: Float[Array, ""], right: Float[Array, ""], nodes: int, tolerance: float
+) -> Grid:
+    """A grid of `nodes` nodes from `left` that reaches `right`, at `tolerance` if that suffices."""
+    step = jnp.maximum(step_for(tolerance), (right - left) / (nodes - 1))
+    return Grid(left, step, nodes, tolerance)
 
 
 @functools.lru_cache

@@ -133,7 +133,7 @@ CASES = [
     ("iid-exclude", nb.infonce),
     ("iid-mask", nb.ranking_nce),
     ("iid-keep", nb.sampled_softmax),
-    ("iid-keep + without_replacement", nb.infonce),
+    ("iid-mask + top", nb.infonce),
 ]
 
 

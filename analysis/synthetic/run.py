@@ -38,7 +38,7 @@ QUICK_SEEDS, QUICK_STEPS = (9,), 4
 #: Relative, of the quadrature. A bias of model negatives is small itself, so it needs a finer rule:
 #: 1e-6 leaves it an error of 2 in a thousand at its smallest, at the last step. The line has more.
 TOLERANCE = {"uniform": 1e-5, "popularity": 1e-6, "mixed": 1e-6, "model": 1e-6}
-LINE_TOLERANCE = TOLERANCE | {"model": 1e-7}
+LINE_TOLERANCE = TOLERANCE | {"model": 1e-9}
 DISTINCT, REPLACED = "without replacement", "with replacement"
 KINDS = {
     "uniform": nb.uniform,

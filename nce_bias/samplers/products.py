@@ -6,7 +6,8 @@ relative precision, and nothing is ever divided.
 
 **Order of work.** Polynomials are truncated at zeta^d. Labels are cut into blocks; the product of
 everything outside a block comes from products before and after it, and inside the block two short
-scans leave out each label in turn. Work is O(V d), memory O(V d / 32), and a block stays in cache.
+scans leave out each label in turn: one stores the products after each label, the other meets them
+with those before it. Work is O(V d), memory O(V d / 32), and a block stays in cache.
 
 **Derivative.** With a second marker eta (eta^2 = 0) and cotangents c_y, the pulled-back scalar
 sum_g c_g out_g is the coefficient of delta eta zeta^d in prod_y (a_y + k_y zeta + delta b_y + eta
@@ -30,8 +31,6 @@ UNROLLED = 8
 
 #: Entry s of an element is the polynomial [degree + 1, N] at the markers in the bit set s.
 Element = tuple[Float[Array, "D N"], ...]
-#: The same for each label of a block.
-Stacked = tuple[Float[Array, "B D N"], ...]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -80,9 +79,14 @@ def _without_each(a, k, marked, wanted, degree: int):
 
     def inside(x):
         outside, block = _times(x[0], x[1]), x[2]
-        _, earlier = jax.lax.scan(lambda p, f: (_times_factor(p, f), p), outside, block)
         _, later = jax.lax.scan(lambda p, f: (_times_factor(p, f), p), one, block, reverse=True)
-        return tuple(_coefficient(earlier, later, *which) for which in wanted)
+
+        def step(earlier, label):
+            factor, later = label
+            found = tuple(_coefficient(earlier, later, *which) for which in wanted)
+            return _times_factor(earlier, factor), found
+
+        return jax.lax.scan(step, outside, (block, later))[1]
 
     found = jax.lax.map(inside, (before, after, blocks))
     return tuple(part.reshape(count * BLOCK, nodes)[:labels] for part in found)
@@ -91,10 +95,11 @@ def _without_each(a, k, marked, wanted, degree: int):
 def _times_factor(product: Element, factor) -> Element:
     """One more factor a + k zeta + sum_i marker_i b_i."""
     a, k, marked = factor
+    zero = jnp.zeros((), a.dtype)
 
     def at(s: int):
-        longer = jnp.concatenate([jnp.zeros_like(product[s][:1]), product[s][:-1]])
-        total = product[s] * a + longer * k
+        times_zeta = jax.lax.pad(product[s], zero, ((1, -1, 0), (0, 0, 0)))
+        total = product[s] * a + times_zeta * k
         for i, b in enumerate(marked):
             if s >> i & 1:
                 total = total + product[s ^ (1 << i)] * b
@@ -123,13 +128,13 @@ def _convolve(u: Float[Array, "D N"], v: Float[Array, "D N"]) -> Float[Array, "D
     return jnp.einsum("nik,ik->nk", jnp.where(shift[..., None] >= 0, u[shift], 0.0), v)
 
 
-def _coefficient(earlier: Stacked, later: Stacked, markers: int, power: int) -> Float[Array, "B N"]:
-    """One coefficient of earlier * later for each label of a block."""
+def _coefficient(earlier: Element, later: Element, markers: int, power: int) -> Float[Array, " N"]:
+    """One coefficient of earlier * later."""
     if power < 0:
-        return jnp.zeros_like(earlier[0][:, 0])
+        return jnp.zeros_like(earlier[0][0])
     terms = (
-        earlier[r][:, : power + 1] * later[markers ^ r][:, power::-1]
+        earlier[r][: power + 1] * later[markers ^ r][power::-1]
         for r in range(markers + 1)
         if r & markers == r
     )
-    return jnp.sum(sum(terms), axis=1)
+    return jnp.sum(sum(terms), axis=0)
