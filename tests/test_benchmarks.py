@@ -1,7 +1,9 @@
 """`analysis/benchmarks` measures what it says, and its page shows what was measured. No timing."""
 
+import json
 import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -38,6 +40,35 @@ def test_the_page_names_commands_that_exist():
     assert "-m analysis.benchmarks.run" in recipe
     for file, words in re.findall(r"pytest (tests/\S+) -k (\w+)`", text):
         assert re.search(rf"def test_\w*{words}", (ROOT / file).read_text()), words
+
+
+def test_the_page_shows_the_committed_results(tmp_path):
+    """`make bench` writes both; neither was edited since."""
+    copy = tmp_path / "benchmarks.md"
+    copy.write_text(run.PAGE.read_text())
+    run.write_page(run.RESULTS, copy)
+    assert copy.read_text() == run.PAGE.read_text()
+    other = tmp_path / "results"
+    shutil.copytree(run.RESULTS, other)
+    changed = pd.read_csv(other / "cost.csv", keep_default_na=False)
+    changed.loc[0, "wall"] *= 2
+    changed.to_csv(other / "cost.csv", index=False)
+    run.write_page(other, copy)
+    assert copy.read_text() != run.PAGE.read_text()
+
+
+def test_the_reference_in_the_text_is_the_one_divided_by():
+    assert f"the reference is {paper_figure.REFERENCE:g} s" in run.PAGE.read_text()
+    table = run.read(run.RESULTS, "paper_figure")
+    np.testing.assert_allclose(table["times_faster"] * table["wall"], paper_figure.REFERENCE)
+
+
+def test_results_say_where_they_come_from():
+    meta = json.loads((run.RESULTS / "meta.json").read_text())
+    assert re.fullmatch(r"[0-9a-f]{40}", meta["commit"])  # of a clean tree: no "+changes"
+    assert meta["version"] == nb.__version__ and meta["jax"] and meta["dtype"] == "float64"
+    made = meta["configuration"]
+    assert made["cores"] >= 1 and made["load_highest"] >= made["load_lowest"] > 0
 
 
 def test_a_table_and_its_markers():
