@@ -26,7 +26,7 @@ from analysis.synthetic import model as synthetic
 from nce_bias._provenance import write_meta
 
 #: About how long a run takes on two cores, in seconds.
-SECONDS = {"full": 90, "quick": 15}
+SECONDS = {"full": 115, "quick": 15}
 
 POINTS = pathlib.Path(__file__).parent / "points" / "zhang_stratos_2021_figure1.csv"
 NEGATIVES = 4
@@ -36,9 +36,9 @@ SEEDS = tuple(range(10))
 RUNS = 5
 QUICK_SEEDS, QUICK_STEPS = (9,), 4
 DISTINCT, REPLACED = "without replacement", "with replacement"
-#: Relative, of the quadrature. Distinct draws cost an integral inside an integral. The bias of model
-#: negatives is small itself, so the line has a finer rule for it; in the spread, at its smallest,
-#: at the last step, 1e-5 leaves it an error of 2 in a hundred at most.
+#: Relative, of the quadrature. Distinct draws cost an integral inside an integral. The bias of
+#: model negatives is small itself, so the line has a finer rule for it; in the spread, at its
+#: smallest, at the last step, 1e-5 leaves it an error of 2 in a hundred at most.
 TOLERANCE = {DISTINCT: 1e-5, REPLACED: 1e-9}
 LINE_TOLERANCE = {"uniform": 1e-5, "model": 1e-9}
 KINDS = {
