@@ -24,6 +24,7 @@ PROPOSAL = nb.from_probabilities(Q)
 ATOMS = {
     **{f"iid-{h}": (nb.iid(PROPOSAL, 2, h), ("iid", Q, 2, h)) for h in cases.HITS},
     "one": (nb.iid(PROPOSAL, 1), ("iid", Q, 1, "exclude")),
+    "one distinct": (nb.without_replacement(PROPOSAL, 1), ("without_replacement", Q, 1)),
     "top": (nb.top(2), ("top", 2)),
     "without_replacement": (
         nb.without_replacement(PROPOSAL, 2),
@@ -36,7 +37,7 @@ PAIRS = [
     ("iid-exclude", "iid-mask"),
     ("iid-mask", "top"),
     ("iid-keep", "without_replacement"),
-    ("without_replacement", "without_replacement"),
+    ("without_replacement", "one distinct"),
 ]
 SUMS = {
     f"{a} + {b}": (ATOMS[a][0] + ATOMS[b][0], ("concat", [ATOMS[a][1], ATOMS[b][1]]))
