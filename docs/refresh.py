@@ -19,6 +19,7 @@ import jax
 import pandas as pd
 
 import nce_bias as nb
+from nce_bias.losses import Binary, CandidateSoftmax
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -36,14 +37,15 @@ M = 2
 
 
 def combinations() -> str:
-    """Samplers down, losses across; below it what goes in place of `proposal`."""
+    """Losses down, samplers across; below it what goes in place of `proposal`."""
     problem = nb.Problem([1.0, 0.0, -1.0, 0.5], [0.4, 0.3, 0.2, 0.1])
+    columns = samplers(nb.uniform())
     lines = [
-        f"| negatives | {' | '.join(f'`{name}`' for name in nb.LOSSES)} |",
-        "|---|" + "---|" * len(nb.LOSSES),
+        f"| loss | {' | '.join(f'`{name}`' for name in columns)} |",
+        "|---|" + "---|" * len(columns),
     ]
-    for name, sampler in samplers(nb.uniform()).items():
-        cells = (how(problem, sampler, loss) for loss in nb.LOSSES.values())
+    for name, loss in losses().items():
+        cells = (how(problem, sampler, loss) for sampler in columns.values())
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     for proposal in proposals().values():
         for sampler in samplers(proposal).values():  # any that is refused stops here
@@ -83,6 +85,13 @@ def proposals() -> dict:
     return {name: make(*arguments.get(name, ())) for name, make in nb.PROPOSALS.items()}
 
 
+def losses() -> dict:
+    """Every registered loss, one corrected by inclusion, and those known by Monte Carlo alone."""
+    inclusion = {"with_inclusion(sampled_softmax)": nb.with_inclusion(nb.sampled_softmax)}
+    sampled = {"debiased()": nb.debiased(), "hard_reweighted()": nb.hard_reweighted()}
+    return nb.LOSSES | inclusion | sampled
+
+
 def samplers(proposal) -> dict:
     """Every registered sampler as the call that makes it, and a sum of two."""
     found = {}
@@ -95,8 +104,10 @@ def samplers(proposal) -> dict:
 
 def _ingredients(problem, sampler, loss):
     """What `nb.exact` asks of a sampler and a loss."""
+    if not isinstance(loss, CandidateSoftmax | Binary):
+        raise nb.NoExactMethod(loss.name)
     law = sampler.law(problem.scores, problem.popularity)
-    return law.log_laplace(problem.scores), loss.log_weights(problem.scores, law, sampler.m)
+    return law.log_laplace(problem.scores), loss.corrected(problem.scores, law, sampler.m)
 
 
 def how(problem, sampler, loss) -> str:

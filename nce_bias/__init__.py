@@ -6,10 +6,11 @@
 ()
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
-`from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `top`, `a + b`).
-What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
-`ranking_nce`). How expectations are taken: `exact`, `monte_carlo`; for a model's parameters,
-`gradient_bias`. `data`, `train` and `plot` are loaded when first used.
+`from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
+`a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
+`ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
+`with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
+model's parameters, `gradient_bias`. `data`, `train` and `plot` are loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -22,10 +23,18 @@ from nce_bias._checks import NoExactMethod
 from nce_bias.exact import exact
 from nce_bias.losses import (
     LOSSES,
+    Corrected,
+    Loss,
+    binary_nce,
+    debiased,
+    hard_reweighted,
     infonce,
+    negative_sampling,
     ranking_nce,
     sampled_softmax,
     sampled_softmax_both,
+    self_normalized,
+    with_inclusion,
 )
 from nce_bias.moments import Moments
 from nce_bias.monte_carlo import monte_carlo
@@ -40,7 +49,7 @@ from nce_bias.proposals import (
     popularity,
     uniform,
 )
-from nce_bias.samplers import SAMPLERS, iid, top, without_replacement
+from nce_bias.samplers import SAMPLERS, iid, poisson, top, without_replacement
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, train
@@ -53,28 +62,37 @@ __all__ = [
     "LOSSES",
     "PROPOSALS",
     "SAMPLERS",
+    "Corrected",
     "GradientBias",
+    "Loss",
     "Moments",
     "NoExactMethod",
     "Problem",
+    "binary_nce",
     "data",
+    "debiased",
     "exact",
     "from_probabilities",
     "gradient_bias",
+    "hard_reweighted",
     "iid",
     "infonce",
     "log_uniform",
     "mixture",
     "model",
     "monte_carlo",
+    "negative_sampling",
     "plot",
+    "poisson",
     "popularity",
     "ranking_nce",
     "sampled_softmax",
     "sampled_softmax_both",
+    "self_normalized",
     "top",
     "train",
     "uniform",
+    "with_inclusion",
     "without_replacement",
 ]
 

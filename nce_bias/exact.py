@@ -38,10 +38,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nce_bias._checks import concretely, is_traced, refuse
-from nce_bias.integrals import BLOCK, integrate, integrate_each, squared_means
-from nce_bias.losses import CandidateSoftmax, LogWeights, infonce
-from nce_bias.moments import Moments, assemble
+from nce_bias._checks import NoExactMethod, concretely, is_traced, refuse
+from nce_bias.additive import add_up
+from nce_bias.integrals import BLOCK, for_each_gold, integrate, squared_means
+from nce_bias.losses import Binary, CandidateSoftmax, Loss, check_loss, infonce
+from nce_bias.moments import Moments, Rows, assemble
 from nce_bias.problem import Problem
 from nce_bias.quadrature import (
     CHUNK,
@@ -52,7 +53,7 @@ from nce_bias.quadrature import (
     span,
     step_for,
 )
-from nce_bias.samplers import Law, Sampler
+from nce_bias.samplers import Sampler
 
 #: Golds times labels up to which a law that is not separable has its variance split by default.
 CHEAP = 4096
@@ -63,7 +64,7 @@ MATRIX = 2**24
 def exact(
     problem: Problem,
     sampler: Sampler,
-    loss: CandidateSoftmax = infonce,
+    loss: Loss = infonce,
     *,
     tolerance: float = TOLERANCE,
     split: bool | None = None,
@@ -75,14 +76,12 @@ def exact(
     problem : Problem
         Scores, population, popularity and input weights.
     sampler : Sampler
-        `iid`, `without_replacement`, `top`, or sums of them.
-    loss : CandidateSoftmax
-        `infonce` (default), `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`.
-
+        `iid`, `without_replacement`, `poisson`, `top`, or sums of them.
+    loss : Loss
+        Any of `LOSSES`, or one of them `with_inclusion`; default `infonce`.
     tolerance : float
         Relative error allowed to the quadrature, in (0, 0.1). The default is exact to rounding; for
         a plot 1e-6 does, which makes sampling without replacement four times as fast.
-
     split : bool, optional
         Whether to split the variance into the negatives' and the gold's part. Default: where it is
         cheap, which it is but for many golds without replacement (NaN there; `method` says so).
@@ -97,7 +96,8 @@ def exact(
     ValueError
         A sampler or loss that does not fit the problem; the message says which argument and why.
     NoExactMethod
-        A sampler without an exact Laplace functional; the message names `monte_carlo`.
+        A loss of another family, or a sampler whose exact law would take hours; the message names
+        `monte_carlo`.
 
     Examples
     --------
@@ -118,95 +118,155 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
+    check_loss(loss)
+    if not isinstance(loss, CandidateSoftmax | Binary):
+        raise NoExactMethod(
+            f"{loss.name} has no exact moments: its expectation follows from no "
+            "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
+            "draws=100_000), which gives each number with its standard error."
+        )
     tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
         sampler.check(problem)
         loss.check(problem, sampler)
-        golds = _golds(problem, sampler, split)
-        nodes, sized = TRACED_NODES, sampler.sized(problem, tolerance)
-        if not is_traced(problem, sampler, loss):
-            left, right = _spans(problem, sized, loss, tolerance)
-            length = float(np.max(np.asarray(right - left)))
-            nodes = nodes_for(length, step_for(tolerance))
-    mean_loss, gradient, second, squares, error = _solve(
-        problem, sized, loss, nodes, tolerance, golds
-    )
+        sized = sampler.sized(problem, tolerance)
+        golds = _golds(problem, sized, loss, split)
+        nodes = _nodes(problem, sized, loss, tolerance, golds)
+    how = f"exact, {nodes} nodes" if nodes else "exact, closed form"
     return assemble(
         problem,
-        gradient,
-        mean_loss,
-        error,
-        second_moments=second,
-        squared_means=squares,
-        method=f"exact, {nodes} nodes"
-        + ("" if golds else ", variance not split (split=True does)"),
+        _solve(problem, sized, loss, nodes, tolerance, golds),
+        method=how + ("" if golds else ", variance not split (split=True does)"),
         sampler=sampler,
         loss=loss,
+        normalized=isinstance(loss, CandidateSoftmax),
     )
 
 
-def log_weights(
-    scores: Float[Array, " V"], law: Law, loss: CandidateSoftmax, m: int | Float[Array, ""]
-) -> LogWeights:
-    """The log-weights of golds and negatives, scaled so that the largest negative weight is 1."""
-    log_gold, log_negative = loss.log_weights(scores, law, m)
-    top = jnp.max(log_negative)
-    return log_gold - top, log_negative - top
+def _nodes(problem, sampler, loss, tolerance, golds) -> int:
+    """Nodes of the rule in t: as many as the widest input needs; 0 for a closed form."""
+    if isinstance(loss, Binary):
+        return 0
+    if is_traced(problem, sampler, loss):
+        return TRACED_NODES
+    lengths = _lengths(problem, sampler, loss, tolerance, golds)
+    return nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
+
+
+class Setting(eqx.Module):
+    """The log-weights of golds and negatives, the largest of the negatives' being 1."""
+
+    log_gold: Float[Array, " V"]
+    log_negative: Float[Array, " V"]
+    offset: Float[Array, ""]  # what the loss has besides the integral
+    ends: tuple[Float[Array, ""], Float[Array, ""]]  # of the rule in log t
+
+
+def _setting(loss, corrected, gold, share, m, tolerance) -> Setting:
+    """For golds that share the scores of their negatives with `gold`, `share` being theirs."""
+    negatives = corrected.negatives_of(gold)
+    top = jnp.max(negatives)
+    log_negative, log_gold = negatives - top, corrected.gold - top
+    offset = jnp.zeros_like(top)
+    if not loss.competes:
+        offset = -jnp.sum(jnp.where(share > 0, share * log_gold, 0.0))
+        log_gold = jnp.full_like(log_gold, -jnp.inf)
+    log_gold = jnp.where(share > 0, log_gold, log_negative)
+    ends = span(log_gold, log_negative, share, m, tolerance)
+    return Setting(log_gold, log_negative, offset, ends)
 
 
 @eqx.filter_jit
-def _spans(problem, sampler, loss, tolerance):
-    def row(scores, population):
-        law = sampler.law(scores, problem.popularity)
-        weights = log_weights(scores, law, loss, sampler.m)
-        return span(*weights, population, sampler.m, tolerance)
-
-    return jax.vmap(row)(problem.score_rows, problem.population_rows)
-
-
-@eqx.filter_jit
-def _solve(problem, sampler, loss, nodes, tolerance, golds):
-    """Loss `[X]`, gradient `[X, V]`, both second moments `[X]`, error bound `[X]`."""
+def _lengths(problem, sampler, loss, tolerance, golds):
+    """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
     def row(inputs):
         scores, population = inputs
-        law = sampler.law(scores, problem.popularity).prepared()
-        log_gold, log_negative = log_weights(scores, law, loss, sampler.m)
-        log_gold = jnp.where(population > 0, log_gold, log_negative)
-        ends = span(log_gold, log_negative, population, sampler.m, tolerance)
-        grid = make_grid(*ends, nodes, tolerance)
-        setting = (law, log_gold, log_negative, population, grid)
-        if golds and not separable:
-            sums, split = integrate_each(*setting, golds)
-        else:
-            sums, split = integrate(*setting), jnp.asarray(jnp.nan, scores.dtype)
-        if golds and separable:
-            split = squared_means(*setting, golds)
-        second = sums.square - 2 * sums.own - 1  # E||v - e_gold||^2
-        lost = jnp.any((population > 0) & jnp.isneginf(log_gold))
-        error = grid.error() + law.error + _rounding(log_gold, log_negative, population)
-        return jnp.where(lost, jnp.inf, sums.loss), sums.gradient, second, split, error
+        law = sampler.law(scores, problem.popularity)
+        corrected = loss.corrected(scores, law, sampler.m)
 
-    separable = _is_separable(problem, sampler)
+        def length(gold, share):
+            left, right = _setting(loss, corrected, gold, share, sampler.m, tolerance).ends
+            return right - left
+
+        if corrected.by_gold is None:
+            return length(jnp.zeros((), int), population)
+        which = jax.lax.top_k(population, golds)[1]
+        return jnp.max(jax.lax.map(lambda g: length(g, jnp.zeros_like(scores).at[g].set(1)), which))
+
+    return jax.lax.map(row, (problem.score_rows, problem.population_rows))
+
+
+@eqx.filter_jit
+def _solve(problem, sampler, loss, nodes, tolerance, golds) -> Rows:
+    def row(inputs):
+        scores, population = inputs
+        law = sampler.law(scores, problem.popularity).prepared()
+        corrected = loss.corrected(scores, law, sampler.m)
+        eps = jnp.finfo(scores.dtype).eps
+
+        def moments(gold, share):
+            if isinstance(loss, Binary):
+                found = add_up(law, corrected.gold, corrected.negatives_of(gold), share)
+                return found, jnp.asarray(64 * eps, scores.dtype)
+            at = _setting(loss, corrected, gold, share, sampler.m, tolerance)
+            grid = make_grid(*at.ends, nodes, tolerance)
+            found = integrate(law, at.log_gold, at.log_negative, share, grid)
+            found = eqx.tree_at(lambda f: f.loss, found, found.loss + at.offset)
+            return found, grid.error() + law.error + eps * _logarithms(at, share)
+
+        together = corrected.by_gold is None
+        if golds and not (together and separable):
+            (sums, error), split = for_each_gold(moments, population, golds)
+        else:
+            (sums, error), split = moments(jnp.zeros((), int), population), jnp.nan
+        if golds and together and separable:
+            at = _setting(loss, corrected, jnp.zeros((), int), population, sampler.m, tolerance)
+            grid = make_grid(*at.ends, nodes, tolerance)
+            split = squared_means(law, at.log_gold, at.log_negative, population, grid, golds)
+        lost = jnp.any((population > 0) & jnp.isneginf(corrected.gold))
+        model = jax.nn.softmax(scores)
+        return Rows(
+            loss=jnp.where(lost, jnp.inf, sums.loss),
+            gradient=sums.gradient,
+            second=sums.square - 2 * sums.own - 1,  # E||v - e_gold||^2
+            squared_means=jnp.asarray(split, scores.dtype),
+            coverage=model @ (population + law.included(population)),
+            concentration=sums.concentration,
+            error=error,
+        )
+
+    separable = _is_separable(problem, sampler) and not isinstance(loss, Binary)
     rows = (problem.score_rows, problem.population_rows)
     block = max(1, BLOCK // (CHUNK * _law_size(problem, sampler)))
     return jax.lax.map(row, rows, batch_size=block if block > 1 else None)
 
 
-def _golds(problem: Problem, sampler: Sampler, split: bool | None) -> int:
-    """How many golds the split of the variance needs; 0 where it is left out."""
-    if split is False:
+def _golds(problem: Problem, sampler: Sampler, loss: Loss, split: bool | None) -> int:
+    """How many golds take moments of their own; 0 where all are taken together."""
+    coupled = _is_coupled(problem, sampler, loss)
+    if split is False and not coupled:
         return 0
     if is_traced(problem):
-        return problem.labels if split else 0
+        return problem.labels if split or coupled else 0
     population = np.atleast_2d(np.asarray(problem.population))
     occurs = population > np.finfo(population.dtype).eps / problem.labels
     most = int(np.max(np.count_nonzero(occurs, axis=-1)))
     golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))
-    limit = MATRIX if _is_separable(problem, sampler) else CHEAP
-    if split is None and golds * problem.labels > limit:
+    cheap = isinstance(loss, Binary) or _is_separable(problem, sampler)
+    if split is None and not coupled and golds * problem.labels > (MATRIX if cheap else CHEAP):
         return 0
     return golds
+
+
+def _is_coupled(problem: Problem, sampler: Sampler, loss: Loss) -> bool:
+    """Whether the corrected scores of negatives depend on the gold."""
+
+    def by_gold(scores):
+        law = sampler.law(scores, problem.popularity)
+        return loss.corrected(scores, law, sampler.m).by_gold
+
+    return eqx.filter_eval_shape(by_gold, problem.score_rows[0]) is not None
 
 
 def _is_separable(problem: Problem, sampler: Sampler) -> bool:
@@ -220,11 +280,8 @@ def _law_size(problem: Problem, sampler: Sampler) -> int:
     return eqx.filter_eval_shape(sampler.law, problem.score_rows[0], problem.popularity).size
 
 
-def _rounding(
-    log_gold: Float[Array, " V"], log_negative: Float[Array, " V"], population: Float[Array, " V"]
-) -> Float[Array, ""]:
-    """Rounding of t w = exp(u + lambda): eps times the size of its logarithm, and of exp(-44)."""
-    finite = jnp.where(jnp.isfinite(log_negative), jnp.abs(log_negative), 0.0)
-    golds = jnp.where((population > 0) & jnp.isfinite(log_gold), jnp.abs(log_gold), 0.0)
-    size = 64 + jnp.maximum(jnp.max(finite), jnp.max(golds))
-    return jnp.finfo(log_gold.dtype).eps * size
+def _logarithms(at: Setting, share: Float[Array, " V"]) -> Float[Array, ""]:
+    """The size of the logarithms that are rounded: those of t w, and of exp(-44)."""
+    finite = jnp.where(jnp.isfinite(at.log_negative), jnp.abs(at.log_negative), 0.0)
+    golds = jnp.where((share > 0) & jnp.isfinite(at.log_gold), jnp.abs(at.log_gold), 0.0)
+    return 64 + jnp.maximum(jnp.max(finite), jnp.max(golds))

@@ -2,7 +2,8 @@ r"""The integrals of one input: first and second moments of the candidate softma
 
 With z = t w the exposures, z_+ = t w_+ and F_g the sampler's Laplace functional, for one gold g:
 
-    loss             E[l]           = int e^{-z_+} (1 - F) dt/t
+    loss             E[l]           = int e^{-z_+} (1 - F) dt/t,    or E[log Z] without the gold
+                                      in Z: int (e^{-t} - F) dt/t
     first moment     E[v_a]         = int e^{-z_+} F (-dlog F/dz_a) z_a dt/t,            a != g
     second moment    E[sum_a v_a^2] = int e^{-z_+} F { z_+^2 + 2 z_+ z_g h_g
                                           + sum_a z_a (-dlog F/dz_a) z_a + C_g } dt/t
@@ -17,10 +18,12 @@ derivative by z_a, times z_a, is the second line, and times z_a again the sum in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from nce_bias._numerics import exposure
 from nce_bias.quadrature import CHUNK, Grid
@@ -33,10 +36,10 @@ GOLDS = 128
 
 
 class Sums(eqx.Module):
-    """Integrals averaged over the gold.
+    """Moments averaged over the gold.
 
-    `by_gold` and `by_negative` are the derivatives of the loss by log w_+ and log w, `own` is
-    E[v_g] - 1 and `square` E[sum_a v_a^2].
+    `by_gold` and `by_negative` are the derivatives of the loss by the scores of golds and of
+    negatives, `own` is E[v_g] - 1, `square` E[sum_a v_a^2] and `concentration` E[sum_k pi(k)^2].
     """
 
     loss: Float[Array, ""]
@@ -44,6 +47,7 @@ class Sums(eqx.Module):
     by_negative: Float[Array, " V"]
     own: Float[Array, ""]
     square: Float[Array, ""]
+    concentration: Float[Array, ""]
 
     @property
     def gradient(self) -> Float[Array, " V"]:
@@ -58,23 +62,29 @@ def integrate(
     population: Float[Array, " V"],
     grid: Grid,
 ) -> Sums:
-    """sum_g pop_g of the loss, its derivatives by log w_+ and log w, and E[sum_a v_a^2]."""
+    """sum_g pop_g of the loss, its derivatives by log w_+ and log w, and second moments.
+
+    For a gold of weight 0 the loss is E[log Z], Z being the negatives' alone.
+    """
+    absent = jnp.isneginf(log_gold)
 
     def at_node(index):
         log_t = grid.left + grid.step * index
         ends, z = exposure(log_t, log_gold), exposure(log_t, log_negative)
-        share = grid.weight(index) * population
+        share, nothing = grid.weight(index) * population, jnp.exp(-jnp.exp(log_t))
 
         def potential(ends, z):
             log_f = law.log_laplace(z)
-            return jnp.sum(share * jnp.exp(-ends) * -jnp.expm1(log_f)), log_f
+            alone, beside = nothing - jnp.exp(log_f), jnp.exp(-ends) * -jnp.expm1(log_f)
+            return jnp.sum(share * jnp.where(absent, alone, beside)), log_f
 
         (loss, log_f), slopes = jax.value_and_grad(potential, (0, 1), has_aux=True)(ends, z)
         by_gold, by_negative = ends * slopes[0], z * slopes[1]
         tilted, hits = share * jnp.exp(log_f - ends), z * law.own_hits(z)
         own = jnp.sum(by_gold) + jnp.sum(tilted * hits)
-        pairs = jnp.sum(tilted * (ends**2 + 2 * ends * hits + law.coincidences(z)))
-        return Sums(loss, by_gold, by_negative, own, pairs + jnp.sum(z * by_negative))
+        each = jnp.sum(tilted * ends**2) + jnp.sum(z * by_negative)
+        pairs = jnp.sum(tilted * (2 * ends * hits + law.coincidences(z, z)))
+        return Sums(loss, by_gold, by_negative, own, each + pairs, each)
 
     def add(total, first):
         index = first + jnp.arange(chunk, dtype=grid.left.dtype)
@@ -84,7 +94,7 @@ def integrate(
     chunk = nodes_at_a_time(law)
     empty, zero = jnp.zeros_like(log_gold), jnp.zeros_like(grid.left)
     starts = jnp.arange(0, grid.nodes, chunk, dtype=grid.left.dtype)
-    sums = jax.lax.scan(jax.checkpoint(add), Sums(zero, empty, empty, zero, zero), starts)[0]
+    sums = jax.lax.scan(jax.checkpoint(add), Sums(zero, empty, empty, zero, zero, zero), starts)[0]
     lost = _lost(log_gold, population)
     return eqx.tree_at(
         lambda s: (s.by_gold, s.own), sums, (sums.by_gold - lost, sums.own - jnp.sum(lost))
@@ -101,21 +111,20 @@ def nodes_at_a_time(law: Law) -> int:
     return max(1, min(CHUNK, BLOCK // law.size))
 
 
-def integrate_each(
-    law: Law,
-    log_gold: Float[Array, " V"],
-    log_negative: Float[Array, " V"],
+def for_each_gold(
+    moments: Callable[[Int[Array, ""], Float[Array, " V"]], tuple[Sums, Float[Array, ""]]],
     population: Float[Array, " V"],
-    grid: Grid,
     golds: int,
-) -> tuple[Sums, Float[Array, ""]]:
-    """`integrate` and `squared_means` from integrals of their own for the `golds` most frequent."""
+) -> tuple[tuple[Sums, Float[Array, ""]], Float[Array, ""]]:
+    """sum_g pop_g of the moments with their error, and of ||E[v | g] - e_g||^2, gold by gold.
+
+    `moments` takes a gold and a population that has it alone; the `golds` most frequent count.
+    """
     share, which = jax.lax.top_k(population, golds)
 
     def alone(gold):
-        one = jnp.zeros_like(population).at[gold].set(1.0)
-        sums = integrate(law, log_gold, log_negative, one, grid)
-        return sums, jnp.sum(sums.gradient**2)
+        found = moments(gold, jnp.zeros_like(population).at[gold].set(1.0))
+        return found, jnp.sum(found[0].gradient ** 2)
 
     each = jax.lax.map(alone, which)
     return jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), each)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nce_bias._checks import is_traced
+from nce_bias.losses import Loss
 from nce_bias.problem import Problem
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ SCALARS = (
     "variance",
     "variance_negatives",
     "variance_gold",
+    "coverage",
+    "effective_sample_size",
     "error",
 )
 
 
 class Moments(eqx.Module):
-    r"""First moments of a contrastive gradient in score space.
+    r"""Moments of a contrastive gradient in score space.
 
     Attributes
     ----------
@@ -61,6 +64,11 @@ class Moments(eqx.Module):
     variance_negatives, variance_gold : scalar
         Its two parts: E_gold[tr Cov(v | gold)] and tr Cov_gold(E[v | gold] - e_gold). NaN where an
         exact result does not split them (`method` says so).
+    coverage : scalar
+        Expected model mass on the set {gold} and negatives.
+    effective_sample_size : scalar
+        1 / E[sum_k pi(k)^2] over the candidates: how many of equal weight would be as concentrated
+        as the corrected weights are. NaN for losses that are no softmax.
     error : scalar
         Exact: bound on the absolute error of `selection`. Monte Carlo: its largest standard error.
     standard_errors : mapping
@@ -90,6 +98,8 @@ class Moments(eqx.Module):
     variance: Float[Array, ""]
     variance_negatives: Float[Array, ""]
     variance_gold: Float[Array, ""]
+    coverage: Float[Array, ""]
+    effective_sample_size: Float[Array, ""]
     error: Float[Array, ""]
     standard_errors: Mapping[str, Any]
     sampler: str = eqx.field(static=True)
@@ -111,7 +121,7 @@ class Moments(eqx.Module):
     def __repr__(self) -> str:
         lines = [f"Moments of {self.loss_name} with {self.sampler}"]
         lines += [
-            f"  {name:<14}{value:>12} {spread}".rstrip() for name, value, spread in self._cells()
+            f"  {name:<22}{value:>12} {spread}".rstrip() for name, value, spread in self._cells()
         ]
         shape = ", ".join(map(str, self.selection.shape))
         lines.append(f"  selection, gradient, bias: [{shape}]")
@@ -151,53 +161,65 @@ def weighted_inner(
     return jnp.sum(weights[:, None] * a * b)
 
 
+class Rows(eqx.Module):
+    """What an engine finds for each input; everything reported follows from it.
+
+    `second` is E||v - e_gold||^2, `squared_means` E_gold ||E[v | gold] - e_gold||^2 and
+    `concentration` E[sum_k pi(k)^2].
+    """
+
+    loss: Float[Array, "*X"]
+    gradient: Float[Array, "*X V"]
+    second: Float[Array, "*X"]
+    squared_means: Float[Array, "*X"]
+    coverage: Float[Array, "*X"]
+    concentration: Float[Array, "*X"]
+    error: Float[Array, "*X"]
+
+
 def assemble(
     problem: Problem,
-    gradient: Float[Array, "X V"],
-    losses: Float[Array, " X"],
-    errors: Float[Array, " X"],
-    second_moments: Float[Array, " X"],
-    squared_means: Float[Array, " X"],
+    rows: Rows,
     *,
     sampler: object,
-    loss: object,
+    loss: Loss,
     method: str,
     sampled: bool = False,
+    normalized: bool = True,
 ) -> Moments:
     """Everything that follows from the moments of each input.
 
-    `second_moments` is E||v - e_gold||^2 and `squared_means` E_gold ||E[v | gold] - e_gold||^2.
+    Where `normalized`, exact rows of `selection` sum to 1, and `error` holds what they miss.
     """
-    fields = _fields(problem, gradient, losses, errors, second_moments, squared_means, sampled)
+    fields = _fields(problem, rows, normalized and not sampled)
     return Moments(
         **fields,
         standard_errors={},
         sampler=repr(sampler),
-        loss_name=repr(loss),
+        loss_name=loss.name,
         method=f"{method}, {problem.scores.dtype}",
         status=_status(fields["selection"], fields["error"], exact=not sampled),
     )
 
 
 @eqx.filter_jit
-def _fields(
-    problem, gradient, losses, errors, second_moments, squared_means, sampled
-) -> dict[str, Array]:
+def _fields(problem: Problem, rows: Rows, normalized: bool) -> dict[str, Array]:
     weights, population = problem.weights, problem.population_rows
+    gradient = rows.gradient
     exact_gradient = jnp.exp(jnp.atleast_2d(problem.log_model)) - population
     bias = exact_gradient - gradient
     selection = gradient + population
     sizes = [weighted_inner(weights, a, a) for a in (gradient, exact_gradient)]
     cosine = weighted_inner(weights, gradient, exact_gradient) / jnp.sqrt(sizes[0] * sizes[1])
     residual = jnp.max(jnp.abs(jnp.sum(selection, axis=-1) - 1))
-    error = jnp.max(errors) + (0.0 if sampled else residual)
+    error = jnp.max(rows.error) + (residual if normalized else 0.0)
     shape = problem.scores.shape
     square = weighted_inner(weights, bias, bias)
     norm = jnp.sqrt(square)
     squared = jnp.sum(gradient**2, axis=-1)
     return dict(
-        loss=weights @ losses,
-        losses=losses.reshape(shape[:-1]),
+        loss=weights @ rows.loss,
+        losses=rows.loss.reshape(shape[:-1]),
         cross_entropy=problem.cross_entropy,
         selection=selection.reshape(shape),
         gradient=gradient.reshape(shape),
@@ -206,9 +228,11 @@ def _fields(
         bias_norm_squared=square,
         bias_norm_plugin=norm,
         cosine=cosine,
-        variance=weights @ (second_moments - squared),
-        variance_negatives=weights @ (second_moments - squared_means),
-        variance_gold=weights @ (squared_means - squared),
+        variance=weights @ (rows.second - squared),
+        variance_negatives=weights @ (rows.second - rows.squared_means),
+        variance_gold=weights @ (rows.squared_means - squared),
+        coverage=weights @ rows.coverage,
+        effective_sample_size=1 / (weights @ rows.concentration),
         error=error,
     )
 

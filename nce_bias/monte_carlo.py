@@ -15,9 +15,13 @@ is unbiased for every B >= 2 and every R. It may be negative: `bias_norm` is the
 **Variance.** Candidate sets come in pairs that share their gold: <v - e, v' - e> within a pair is
 unbiased for the gold's part of the second moment, which no single set can tell.
 
+**Gradient.** Of any loss, by differentiating its value on a candidate set: v_y is the derivative by
+all copies of y, plus 1 at the gold.
+
 **Standard errors** are the jackknife's over the batches; that of `bias_norm` is the upper
 half-width sqrt(U + se(U)) - sqrt(U), which stays finite where the bias is 0. Test hypotheses on
-`bias_norm_squared`, whose error is symmetric. `cosine` is a plug-in with a bias of order 1/R.
+`bias_norm_squared`, whose error is symmetric. `cosine` and `effective_sample_size` are plug-ins
+with a bias of order 1/R.
 
 Source: U-statistics, Hoeffding (1948); jackknife, Efron & Stein (1981).
 """
@@ -32,8 +36,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nce_bias._checks import check_count, concretely
-from nce_bias.losses import CandidateSoftmax, infonce
-from nce_bias.moments import Moments, assemble, weighted_inner
+from nce_bias.losses import CandidateSoftmax, Loss, check_loss, infonce
+from nce_bias.moments import Moments, Rows, assemble, weighted_inner
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
@@ -46,7 +50,7 @@ BLOCK = 2**18
 def monte_carlo(
     problem: Problem,
     sampler: Sampler,
-    loss: CandidateSoftmax = infonce,
+    loss: Loss = infonce,
     *,
     key: PRNGKeyArray,
     draws: int,
@@ -56,7 +60,7 @@ def monte_carlo(
     Parameters
     ----------
     problem, sampler, loss
-        As for `exact`; every sampler that can draw works here.
+        As for `exact`; every sampler that can draw works here, and every `Loss`.
     key : PRNG key
         ``jax.random.key(seed)``. The same key gives the same result.
     draws : int
@@ -81,6 +85,7 @@ def monte_carlo(
     >>> bool(abs(found.loss - truth.loss) < 5 * found.standard_errors["loss"])
     True
     """
+    check_loss(loss)
     check_count("draws", draws, least=2)
     with concretely(problem, sampler, loss):
         sampler.check(problem)
@@ -88,13 +93,18 @@ def monte_carlo(
     means = batch_means(problem, sampler, loss, key, draws)
     average = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), means)
     spread = jnp.std(means.selection, axis=0, ddof=1).max(axis=-1)
+    rows = Rows(
+        loss=average.loss,
+        gradient=average.selection - problem.population_rows,
+        second=average.second,
+        squared_means=average.twins,
+        coverage=average.coverage,
+        concentration=average.concentration,
+        error=spread / math.sqrt(means.loss.shape[0]),
+    )
     result = assemble(
         problem,
-        average.selection - problem.population_rows,
-        average.loss,
-        spread / math.sqrt(means.loss.shape[0]),
-        second_moments=average.second,
-        squared_means=average.twins,
+        rows,
         sampler=sampler,
         loss=loss,
         method=f"monte carlo, {_sets(problem, sampler, draws)} draws per input",
@@ -154,6 +164,8 @@ def _corrected(problem: Problem, means: Means):
         "variance": jackknife(without(means.second) - size_without),
         "variance_negatives": jackknife(without(means.second) - without(means.twins)),
         "variance_gold": jackknife(without(means.twins) - size_without),
+        "coverage": jackknife(without(means.coverage)),
+        "effective_sample_size": jackknife(1 / without(means.concentration)),
     }
     return bias_square, jnp.sign(bias_square) * root, second - size, twins - size, errors
 
@@ -193,6 +205,8 @@ class Means(eqx.Module):
     loss: Float[Array, "*B_X"]
     second: Float[Array, "*B_X"]
     twins: Float[Array, "*B_X"]
+    coverage: Float[Array, "*B_X"]
+    concentration: Float[Array, "*B_X"]
 
 
 def _layout(problem: Problem, sampler: Sampler, draws: int) -> tuple[int, int, int]:
@@ -200,7 +214,8 @@ def _layout(problem: Problem, sampler: Sampler, draws: int) -> tuple[int, int, i
     pairs = math.ceil(draws / 2)
     batches = min(BATCHES, max(2, pairs))
     each = math.ceil(pairs / batches)
-    block = max(1, min(each, BLOCK // (2 * (problem.labels + (int(sampler.m) + 1) ** 2))))
+    pairs_of_slots = min((sampler.slots(problem.labels) + 1) ** 2, 8 * problem.labels)
+    block = max(1, min(each, BLOCK // (2 * (problem.labels + pairs_of_slots))))
     return batches, math.ceil(each / block), block
 
 
@@ -210,16 +225,21 @@ def _sets(problem: Problem, sampler: Sampler, draws: int) -> int:
 
 @eqx.filter_jit
 def batch_means(
-    problem: Problem, sampler: Sampler, loss: CandidateSoftmax, key: PRNGKeyArray, draws: int
+    problem: Problem, sampler: Sampler, loss: Loss, key: PRNGKeyArray, draws: int
 ) -> Means:
     """Means over each batch for each input. Candidate sets come in pairs that share their gold."""
     batches, blocks, block = _layout(problem, sampler, draws)
 
+    softmax = isinstance(loss, CandidateSoftmax)
+    # v, on the slots of the candidates or, if those are many, on all labels
+    sparse = (sampler.slots(problem.labels) + 1) ** 2 <= 8 * problem.labels
+    inner = _sparse_inner if sparse else _dense_inner
+
     def row(inputs):
         scores, population, key = inputs
         law = sampler.law(scores, problem.popularity)
-        log_gold, log_negative = loss.log_weights(scores, law, sampler.m)
-        cdf = jnp.cumsum(population)
+        corrected = loss.corrected(scores, law, sampler.m)
+        cdf, model = jnp.cumsum(population), jax.nn.softmax(scores)
 
         def pair(key):
             pick, *keys = jax.random.split(key, 3)
@@ -228,29 +248,33 @@ def batch_means(
 
             def candidate_set(key):
                 labels, present = law.draw(key, gold)
-                weights = jnp.where(present, log_negative[labels], -jnp.inf)
-                weights = jnp.concatenate([log_gold[gold][None], weights])  # [K]
-                log_total = jax.nn.logsumexp(weights)
-                picked = jnp.exp(weights - log_total)
-                return jnp.concatenate([gold[None], labels]), picked, log_total - log_gold[gold]
+                value, slopes = jax.value_and_grad(loss.value, (0, 1))(
+                    corrected.gold[gold], corrected.negatives_of(gold)[labels], present
+                )
+                picked = jnp.concatenate([slopes[0][None] + 1, jnp.where(present, slopes[1], 0.0)])
+                labels = jnp.concatenate([gold[None], labels])
+                present = jnp.concatenate([jnp.ones(1, bool), present])
+                covered = _covered(labels, present, model, sparse)
+                return labels, picked, value, covered
 
-            labels, picked, losses = jax.vmap(candidate_set)(jnp.stack(keys))  # [2, K]
+            labels, picked, losses, covered = jax.vmap(candidate_set)(jnp.stack(keys))  # [2, K]
             on_gold = jnp.sum(jnp.where(labels == gold, picked, 0.0), axis=-1)
-            same = jax.vmap(_inner)(labels, picked, labels, picked)
-            crossed = _inner(labels[0], picked[0], labels[1], picked[1])
-            second = jnp.mean(same - 2 * on_gold) + 1
-            return labels, picked, jnp.mean(losses), second, crossed - jnp.sum(on_gold) + 1
+            same = [inner(labels[i], picked[i], labels[i], picked[i], model) for i in range(2)]
+            crossed = inner(labels[0], picked[0], labels[1], picked[1], model)
+            second = (same[0] + same[1]) / 2 - jnp.sum(on_gold) + 1
+            each = jnp.sum(picked**2) / 2 if softmax else jnp.asarray(jnp.nan, cdf.dtype)
+            scalars = jnp.mean(losses), second, crossed - jnp.sum(on_gold) + 1
+            return labels, picked, (*scalars, jnp.mean(covered), each)
 
         def add(total, key):
-            labels, picked, *scalars = jax.vmap(pair)(jax.random.split(key, block))
+            labels, picked, scalars = jax.vmap(pair)(jax.random.split(key, block))
             selection = total.selection.at[labels].add(picked / 2)
-            sums = jax.tree.map(jnp.sum, tuple(scalars))
-            added = (total.loss + sums[0], total.second + sums[1], total.twins + sums[2])
+            before = (total.loss, total.second, total.twins, total.coverage, total.concentration)
+            added = (a + jnp.sum(b) for a, b in zip(before, scalars, strict=True))
             return Means(selection, *added), None
 
         def batch(key):
-            zero = jnp.zeros((), scores.dtype)
-            start = Means(jnp.zeros_like(scores), zero, zero, zero)
+            start = Means(jnp.zeros_like(scores), *[jnp.zeros((), scores.dtype)] * 5)
             sums, _ = jax.lax.scan(add, start, jax.random.split(key, blocks))
             return jax.tree.map(lambda leaf: leaf / (blocks * block), sums)
 
@@ -261,7 +285,21 @@ def batch_means(
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows)
 
 
-def _inner(labels, picked, other_labels, other_picked):
-    """<v, v'> of two sparse vectors given by labels and values, labels possibly repeated."""
+def _sparse_inner(labels, picked, other_labels, other_picked, model):
+    """<v, v'> of two vectors given by labels and values, labels possibly repeated."""
     same = labels[:, None] == other_labels
     return jnp.sum(jnp.where(same, picked[:, None] * other_picked, 0.0))
+
+
+def _dense_inner(labels, picked, other_labels, other_picked, model):
+    """The same for many slots."""
+    zero = jnp.zeros_like(model)
+    return zero.at[labels].add(picked) @ zero.at[other_labels].add(other_picked)
+
+
+def _covered(labels, present, model, sparse: bool):
+    """Model mass on the labels of the present slots, each counted once."""
+    if not sparse:
+        return model @ jnp.zeros_like(model).at[labels].max(present.astype(model.dtype))
+    before = jnp.tril(labels[:, None] == labels, -1) & present
+    return jnp.sum(jnp.where(present & ~jnp.any(before, axis=-1), model[labels], 0.0))

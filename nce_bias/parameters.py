@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from nce_bias._checks import refuse
 from nce_bias.exact import exact
-from nce_bias.losses import CandidateSoftmax, infonce
+from nce_bias.losses import Loss, infonce
 from nce_bias.moments import Moments
 from nce_bias.monte_carlo import batch_means, jackknife, monte_carlo, unbiased_square
 from nce_bias.problem import Problem
@@ -66,7 +66,7 @@ def gradient_bias(
     inputs: PyTree,
     population: Any,
     sampler: Sampler,
-    loss: CandidateSoftmax = infonce,
+    loss: Loss = infonce,
     weights: Any = None,
     *,
     popularity: Any = None,

@@ -249,6 +249,24 @@ def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> No
         )
 
 
+def check_enough(sampler: str, proposal: Proposal, m: int, problem: Problem) -> None:
+    """Refuse q with fewer than m labels to draw besides a gold."""
+    if is_traced(problem, proposal):
+        return
+    support = np.isfinite(log_proposal_rows(proposal, problem))
+    left = support.sum(axis=-1, keepdims=True) - support
+    short = (np.atleast_2d(np.asarray(problem.population)) > 0) & (left < m)
+    if short.any():
+        row, label = (int(i) for i in np.argwhere(short)[0])
+        raise refuse(
+            "m",
+            f"{sampler} asks for {m} distinct labels besides the gold {label} of input "
+            f"{row}, where only {left[row, label]} have q > 0",
+            "m at most the number of labels the proposal can draw",
+            "Lower m, or mix in another proposal: nb.mixture(q, nb.uniform(), share=0.99).",
+        )
+
+
 def describe(proposal: Proposal) -> str:
     """A name for tables and messages: the repr of ours, the name of a user's function."""
     if isinstance(proposal, eqx.Module):

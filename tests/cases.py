@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import nce_bias as nb
+from nce_bias.losses import CandidateSoftmax
 from tests.oracles import enumeration
 
 HITS = ("exclude", "mask", "keep")
@@ -108,6 +109,7 @@ class SamplerCase:
     exact: bool = True  # nb.exact has a method
     least: int = 1  # smallest m it makes sense for
     uses_q: bool = True
+    fills: bool = True  # never leaves the gold without a negative
 
 
 def _iid(hits: str) -> SamplerCase:
@@ -116,6 +118,7 @@ def _iid(hits: str) -> SamplerCase:
         ("iid",),
         lambda proposal, m: nb.iid(proposal, m, hits=hits),
         lambda q, m: ("iid", q, m, hits),
+        fills=hits != "mask",
     )
 
 
@@ -125,6 +128,9 @@ WITHOUT_REPLACEMENT = SamplerCase(
     ("without_replacement",),
     nb.without_replacement,
     lambda q, m: ("without_replacement", q, m),
+)
+POISSON = SamplerCase(
+    "poisson", ("poisson",), nb.poisson, lambda q, m: ("poisson", q, m), fills=False
 )
 TOP = SamplerCase(
     "top", ("top",), lambda _, m: nb.top(m), lambda _, m: ("top", m), corrects=False, uses_q=False
@@ -158,7 +164,7 @@ SUMS = [
         least=2,
     ),
 ]
-SAMPLERS = [*IID, WITHOUT_REPLACEMENT, TOP, *SUMS]
+SAMPLERS = [*IID, WITHOUT_REPLACEMENT, POISSON, TOP, *SUMS]
 
 #: The numbers of negatives that each loss is crossed with. Every m <= 4 occurs with every sampler;
 #: the loss whose correction depends on m has two of them, the two in which log m cancels have one.
@@ -167,6 +173,9 @@ NEGATIVES = {
     "sampled_softmax": (2, 3),
     "sampled_softmax_both": (3,),
     "ranking_nce": (2,),
+    "self_normalized": (3,),
+    "binary_nce": (2,),
+    "negative_sampling": (3,),
 }
 #: Two integrals deep, an exact result costs more to compile and run: one m for each loss.
 NEGATIVES_WITHOUT_REPLACEMENT = {
@@ -174,12 +183,19 @@ NEGATIVES_WITHOUT_REPLACEMENT = {
     "sampled_softmax": (3,),
     "sampled_softmax_both": (4,),
     "ranking_nce": (1,),
+    "self_normalized": (2,),
+    "binary_nce": (2,),
+    "negative_sampling": (3,),
 }
+#: With m = V - 1 every chance would be 1 and the set that of `top`.
+NEGATIVES_POISSON = {"infonce": (1, 3), "ranking_nce": (2,)}
 
 
 def _negatives(sampler: SamplerCase, loss: str) -> tuple[int, ...]:
     if sampler is WITHOUT_REPLACEMENT:
         return NEGATIVES_WITHOUT_REPLACEMENT[loss]
+    if sampler is POISSON:
+        return NEGATIVES_POISSON.get(loss, (3,))
     return NEGATIVES[loss] if sampler.least == 1 else (3,)
 
 
@@ -198,12 +214,16 @@ class Case:
         return enumeration.enumerate_moments(SCORES[row], POPULATION[row], spec, self.loss)
 
 
+#: Losses whose rows of `selection` sum to 1.
+NORMALIZED = [name for name, loss in nb.LOSSES.items() if isinstance(loss, CandidateSoftmax)]
+
 CASES = [
     Case(sampler, loss, m)
     for sampler in SAMPLERS
     for loss in nb.LOSSES
     for m in _negatives(sampler, loss)
     if sampler.corrects or loss in enumeration.UNCORRECTED
+    if sampler.fills or loss != "self_normalized"
 ]
 
 
@@ -221,6 +241,8 @@ class Truth:
     variance: float
     variance_negatives: float
     variance_gold: float
+    coverage: float
+    effective_sample_size: float
     smallest_norm: float  # of the two gradients between which the cosine is taken
 
 
@@ -248,8 +270,9 @@ def average(rows: list[enumeration.Enumerated], weights=WEIGHTS) -> Truth:
         cosine=float(cosine),
         **{
             name: float(weights @ [getattr(row, name) for row in rows])
-            for name in ("variance", "variance_negatives", "variance_gold")
+            for name in ("variance", "variance_negatives", "variance_gold", "coverage")
         },
+        effective_sample_size=1 / float(weights @ [row.concentration for row in rows]),
         smallest_norm=float(sizes.min()),
     )
 
@@ -266,7 +289,8 @@ def assert_equals_truth(found: Any, expected: Truth, *, label: object = "", floo
     rule with the same *relative* error. A norm moves by at most sqrt(entries) times its entries, a
     cosine by twice that over the shorter of its two vectors. Second moments come from
     1/Z^2 = int t e^{-tZ} dt, for which the bound of the rule is |Gamma(2 + iw)| / |Gamma(1 + iw)| =
-    |1 + iw| = 2 pi / step = 23 times as large; the split of the variance may have been left out.
+    |1 + iw| = 2 pi / step = 23 times as large (and the effective sample size is one over such a
+    moment); the split of the variance may have been left out. Coverage is a sum of 5 chances.
     """
     error = float(found.error) + 2e-16 + floor
     length = np.sqrt(expected.bias.shape[-1])
@@ -284,6 +308,9 @@ def assert_equals_truth(found: Any, expected: Truth, *, label: object = "", floo
     parts = ("variance_negatives", "variance_gold")
     left_out = all(np.isnan(getattr(found, name)) for name in parts)
     allowed |= {name: 30 * error for name in ("variance", *(() if left_out else parts))}
+    allowed["coverage"] = error
+    if not np.isnan(expected.effective_sample_size):
+        allowed["effective_sample_size"] = 30 * error * expected.effective_sample_size**2
     for name, tolerance in allowed.items():
         value = np.asarray(getattr(found, name), np.float64)
         wanted = (

@@ -154,6 +154,7 @@ def test_integers_and_other_arrays_are_welcome():
 MAKERS = {
     "iid": lambda m: nb.iid(nb.uniform(), m),
     "without_replacement": lambda m: nb.without_replacement(nb.uniform(), m),
+    "poisson": lambda m: nb.poisson(nb.uniform(), m),
     "top": nb.top,
 }
 
@@ -180,10 +181,11 @@ def test_more_distinct_labels_than_there_are(call, problem):
     remedy = "expected m <= V - 1 = 2. Lower m, or draw with replacement by nb.iid."
     asked = "asks for 3 distinct wrong labels of 3 labels"
     raises(f"m: top(m=3) {asked}; {remedy}", lambda: call(problem, nb.top(3)))
-    raises(
-        f"m: without_replacement(uniform, m=3) {asked}; {remedy}",
-        lambda: call(problem, nb.without_replacement(nb.uniform(), 3)),
-    )
+    for name in ("without_replacement", "poisson"):
+        raises(
+            f"m: {name}(uniform, m=3) {asked}; {remedy}",
+            lambda name=name: call(problem, nb.SAMPLERS[name](nb.uniform(), 3)),
+        )
     raises(
         f"m: top(m=3) {asked}; {remedy}",
         lambda: call(problem, nb.iid(nb.uniform(), 1) + nb.top(3)),
@@ -357,7 +359,7 @@ def test_what_it_points_to_works(problem):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", sorted(set(nb.LOSSES) - {"infonce"}))
+@pytest.mark.parametrize("name", sorted(set(nb.LOSSES) - {"infonce", "negative_sampling"}))
 def test_corrections_without_one_q(name, engine, problem):
     for sampler, kind in [
         (nb.top(1), "Top"),
@@ -366,7 +368,8 @@ def test_corrections_without_one_q(name, engine, problem):
         raises(
             f"loss: it corrects scores by log q, and {kind} negatives are not drawn from one q; "
             "expected an uncorrected loss such as nb.infonce here, or one iid sampler. To correct "
-            "a mixture use nb.iid(nb.mixture(a, b, share), m), which has a q.",
+            "a mixture use nb.iid(nb.mixture(a, b, share), m), which has a q, or "
+            "nb.with_inclusion(loss), which corrects by expected numbers of draws.",
             lambda sampler=sampler: ENGINES[engine](problem, sampler, nb.LOSSES[name]),
         )
 

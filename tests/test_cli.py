@@ -273,12 +273,12 @@ BASE = ("compare", "scores.npy", "population.npy")
         (
             ("--loss", "info"),
             "--loss: 'info' is not known; known are infonce, sampled_softmax, "
-            "sampled_softmax_both, ranking_nce.",
+            "sampled_softmax_both, ranking_nce, self_normalized, binary_nce, negative_sampling.",
         ),
         (("--hits", "drop"), "--hits: 'drop' is not known; known are exclude, mask, keep."),
         (
             ("--sampler", "poison"),
-            "--sampler: 'poison' is not known; known are iid, without_replacement.",
+            "--sampler: 'poison' is not known; known are iid, without_replacement, poisson.",
         ),
         (("--m", "4,x"), "--m: got '4,x'; expected whole numbers >= 1, such as 4,16,64."),
         (("--m", "0"), "--m: got '0'; expected whole numbers >= 1, such as 4,16,64."),

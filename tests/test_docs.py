@@ -69,11 +69,13 @@ def test_ten_lines_are_ten_lines():
 
 
 def test_the_table_knows_what_is_refused():
-    """By hand: a fixed set has no q, so it cannot be corrected; anything else can."""
+    """By hand: a fixed set has no q to correct with, a Poisson one may be empty."""
     problem = nb.Problem([1.0, 0.0, -1.0], [0.5, 0.3, 0.2])
     assert refresh.how(problem, nb.top(1), nb.infonce) == "exact"
     assert refresh.how(problem, nb.top(1), nb.sampled_softmax) == "refused"
     assert refresh.how(problem, nb.iid(nb.model(), 1), nb.sampled_softmax) == "exact"
+    assert refresh.how(problem, nb.poisson(nb.model(), 1), nb.self_normalized) == "refused"
+    assert refresh.how(problem, nb.top(1), nb.debiased()) == "Monte Carlo"
     shown = next(m for m in refresh.MARKED.finditer(README.read_text()) if m["name"] != "findings")
     for names in (nb.PROPOSALS, nb.SAMPLERS, nb.LOSSES):
         for listed in names:

@@ -68,8 +68,11 @@ def test_every_case_equals_enumeration(case):
         proposal, found = cases.PROPOSALS[index], computed(case, index)
         cases.assert_equals_truth(found, cases.truth(case, proposal), label=str(proposal))
         assert found.error < small(case) < WANTED
-        sums = np.asarray(found.selection).sum(axis=-1)
-        np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-12)
+        missed = np.abs(np.asarray(found.selection).sum(axis=-1) - 1)
+        if case.loss in cases.NORMALIZED:
+            assert missed.max() < 1e-12
+        else:
+            assert missed.min() > 0.1
 
 
 def test_a_wrong_case_is_refused():

@@ -1,4 +1,4 @@
-"""The four losses by hand arithmetic: which correction is taken off which score.
+"""The losses by hand arithmetic: which correction is taken off which score.
 
 Two candidate sets at most, so that everything is a fraction. Tolerances are the results' `error`.
 """
@@ -35,8 +35,40 @@ BY_HAND = {
 }
 
 
+#: The logits of the binary losses as odds e^D.
+ODDS_BY_HAND = {
+    "binary_nce": (1 / (1 / 6), 2 / (3 / 5), 4 / (2 / 5)),
+    "negative_sampling": (1, 2, 4),
+}
+
+
 def test_every_loss_is_computed_by_hand():
-    assert set(BY_HAND) == set(nb.LOSSES)
+    assert set(BY_HAND) | set(ODDS_BY_HAND) | {"self_normalized"} == set(nb.LOSSES)
+
+
+@pytest.mark.parametrize("name", ODDS_BY_HAND)
+def test_one_negative_told_from_noise_by_hand(name, problem):
+    found = cases.exact(problem, nb.iid(nb.from_probabilities(Q), 1), nb.LOSSES[name])
+    gold, one, two = ODDS_BY_HAND[name]
+    expected = [-1 / (1 + gold), 3 / 5 * one / (1 + one), 2 / 5 * two / (1 + two)]
+    np.testing.assert_allclose(found.gradient, expected, rtol=1e-15)
+    by_hand = log(1 + 1 / gold) + 3 / 5 * log(1 + one) + 2 / 5 * log(1 + two)
+    np.testing.assert_allclose(found.loss, by_hand, rtol=1e-15)
+    assert np.isnan(found.effective_sample_size)
+
+
+def test_self_normalized_by_hand(problem):
+    """One negative has all the weight; two that differ, each its own importance weight."""
+    q = nb.from_probabilities(Q)
+    found = cases.exact(problem, nb.iid(q, 1), nb.self_normalized)
+    np.testing.assert_allclose(found.gradient, [-1, 3 / 5, 2 / 5], rtol=0, atol=1e-13)
+    by_hand = 3 / 5 * log(2 / (3 / 5)) + 2 / 5 * log(4 / (2 / 5))  # the gold's score is 0
+    np.testing.assert_allclose(found.loss, by_hand, rtol=1e-13)
+    found = cases.exact(problem, nb.without_replacement(q, 2), nb.self_normalized)
+    one, two = share(2 / (3 / 5), 4 / (2 / 5))  # both labels, always
+    np.testing.assert_allclose(found.gradient, [-1, one, two], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.loss, log((2 / (3 / 5) + 4 / (2 / 5)) / 2), rtol=1e-12)
+    np.testing.assert_allclose(found.effective_sample_size, 1 / (one**2 + two**2), rtol=1e-11)
 
 
 @pytest.mark.parametrize("name", BY_HAND)

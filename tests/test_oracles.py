@@ -339,7 +339,7 @@ def test_highest_scoring_negatives_are_the_adversary(m):
     rng = np.random.default_rng(m)
     for gold in range(5):
         subsets = np.array(list(itertools.combinations([y for y in range(5) if y != gold], m)))
-        losses, _ = on_sets("infonce", gold, scores[gold], subsets, scores, scores[gold])
+        losses, *_ = on_sets("infonce", gold, scores[gold], subsets, scores, scores[gold])
         ((_, top),) = outcomes(("top", m), gold, scores)
         assert set(subsets[np.argmax(losses)]) == set(top)
         best = enumerate_moments(scores, one_gold(gold, 5), ("top", m)).loss
@@ -349,7 +349,7 @@ def test_highest_scoring_negatives_are_the_adversary(m):
             assert law @ losses < best
         # and it is a statement about distinct labels: m copies of the best one are worse still
         copies = np.full((1, m), top[0])
-        repeated, _ = on_sets("infonce", gold, scores[gold], copies, scores, scores[gold])
+        repeated, *_ = on_sets("infonce", gold, scores[gold], copies, scores, scores[gold])
         assert m == 1 or repeated[0] > best + MISTAKE
 
 

@@ -30,7 +30,7 @@ def drawn(sampler, gold, scores, popularity, count=DRAWS, seed=0):
     labels, present = _drawn(
         sampler, jnp.asarray(scores), jnp.asarray(popularity), keys, jnp.asarray(gold)
     )
-    assert labels.shape == present.shape == (count, sampler.m)
+    assert labels.shape == present.shape == (count, sampler.slots(len(scores)))
     return np.where(present, labels, -1)
 
 
@@ -41,9 +41,9 @@ def _drawn(sampler, scores, popularity, keys, gold):
 
 
 def sets(labels):
-    """A set of negatives as one number: how often each label, and dropped draws, occur in it."""
-    counts = np.stack([(labels == y).sum(axis=-1) for y in range(-1, cases.LABELS)], axis=-1)
-    return counts @ (10 ** np.arange(cases.LABELS + 1))
+    """A set of negatives as one number: how often each label occurs in it."""
+    counts = np.stack([(labels == y).sum(axis=-1) for y in range(cases.LABELS)], axis=-1)
+    return counts @ (10 ** np.arange(cases.LABELS))
 
 
 def p_value(labels, spec, gold, scores):
@@ -90,6 +90,8 @@ def test_sets_are_drawn_with_their_probabilities(name):
         ("iid-exclude", "without_replacement"),
         ("without_replacement", "iid-exclude"),
         ("without_replacement", "top"),
+        ("poisson", "without_replacement"),
+        ("iid-exclude", "poisson"),
     ],
 )
 def test_another_law_is_rejected(name, claimed):

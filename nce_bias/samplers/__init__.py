@@ -15,6 +15,7 @@ Source: THEORY of the project's documentation, "The Laplace potential".
 
 from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Sampler
 from nce_bias.samplers.iid import HITS, Iid, IidLaw, iid
+from nce_bias.samplers.poisson import Poisson, PoissonLaw, poisson
 from nce_bias.samplers.top import Top, TopLaw, top
 from nce_bias.samplers.without_replacement import (
     WithoutReplacement,
@@ -23,7 +24,12 @@ from nce_bias.samplers.without_replacement import (
 )
 
 #: Name -> factory; every entry is crossed with every loss and proposal in the tests.
-SAMPLERS = {"iid": iid, "without_replacement": without_replacement, "top": top}
+SAMPLERS = {
+    "iid": iid,
+    "without_replacement": without_replacement,
+    "poisson": poisson,
+    "top": top,
+}
 
 __all__ = [
     "HITS",
@@ -33,12 +39,15 @@ __all__ = [
     "Iid",
     "IidLaw",
     "Law",
+    "Poisson",
+    "PoissonLaw",
     "Sampler",
     "Top",
     "TopLaw",
     "WithoutReplacement",
     "WithoutReplacementLaw",
     "iid",
+    "poisson",
     "top",
     "without_replacement",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 from abc import abstractmethod
 
 import equinox as eqx
@@ -13,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from nce_bias._checks import refuse
 from nce_bias._numerics import sum_without_each
 from nce_bias.problem import Problem
+from nce_bias.samplers.inclusion import Factors, complement, mix, times
 
 Labels = Int[Array, " m"]
 Present = Bool[Array, " m"]
@@ -20,6 +23,11 @@ Present = Bool[Array, " m"]
 
 class Law(eqx.Module):
     """The joint law of the negatives of one input, given each gold."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> int:
+        """V."""
 
     @property
     @abstractmethod
@@ -46,8 +54,10 @@ class Law(eqx.Module):
         """
         return jnp.zeros_like(exposures)
 
-    def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        """For every g, the tilted expectation of sum over pairs k != l of 1{y_k = y_l} z(y_k)^2.
+    def coincidences(
+        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """For every g, the tilted expectation of sum over pairs k != l of 1{y_k = y_l} values^2.
 
         0 for distinct negatives, the default: it alone separates a second moment from a first.
         """
@@ -59,9 +69,31 @@ class Law(eqx.Module):
         """-dlog F_g / dz_y = sum_c r[c, g] u[c, y] for y != g, if it has that form."""
         return None
 
+    def counts(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
+        """sum_g share_g E[copies of y | g] for every y: -dlog F / dz at 0, pulled back once."""
+        _, pull_back = jax.vjp(self.log_laplace, jnp.zeros_like(share))
+        return -pull_back(share)[0]
+
+    def log_counts(self) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+        """(a, b) with log E[copies of y | g] = a_y + b_gy, one column in b if that is enough."""
+        each = jax.lax.map(self.counts, jnp.eye(self.labels))
+        return jnp.zeros(self.labels), jnp.log(jnp.maximum(each, 0.0))
+
+    def inclusion(self) -> Factors | None:
+        """(r, u) with P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
+        return None
+
+    def included(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
+        """sum_{g != y} share_g P(y among the negatives | g) for every y.
+
+        The number of copies for distinct negatives, which do not say otherwise.
+        """
+        factors = self.inclusion()
+        return self.counts(share) if factors is None else mix(factors, share)
+
     @abstractmethod
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
-        """One set of negatives `[m]` for `gold`, and which of them are present (not dropped)."""
+        """One set of negatives for `gold`, and which of its slots are present (not dropped)."""
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         """log q `[V]` of one draw, and log of the mass left for each gold, for corrections.
@@ -73,7 +105,8 @@ class Law(eqx.Module):
             f"it corrects scores by log q, and {type(self).__name__.removesuffix('Law')} "
             "negatives are not drawn from one q",
             "an uncorrected loss such as nb.infonce here, or one iid sampler",
-            "To correct a mixture use nb.iid(nb.mixture(a, b, share), m), which has a q.",
+            "To correct a mixture use nb.iid(nb.mixture(a, b, share), m), which has a q, or "
+            "nb.with_inclusion(loss), which corrects by expected numbers of draws.",
         )
 
 
@@ -89,6 +122,10 @@ class Sampler(eqx.Module):
     @abstractmethod
     def check(self, problem: Problem) -> None:
         """Raise ValueError if `problem` cannot be sampled this way."""
+
+    def slots(self, labels: int) -> int:
+        """Length of what the law of `labels` labels draws: m unless the number drawn is random."""
+        return int(self.m)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """The same sampler with the nodes of an inner rule, if any, set for `problem`."""
@@ -111,6 +148,10 @@ class ConcatenationLaw(Law):
     parts: tuple[Law, ...]
 
     @property
+    def labels(self) -> int:
+        return self.parts[0].labels
+
+    @property
     def size(self) -> int:
         return sum(part.size for part in self.parts)
 
@@ -127,11 +168,14 @@ class ConcatenationLaw(Law):
     def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         return sum((p.own_hits(exposures) for p in self.parts), jnp.zeros_like(exposures))
 
-    def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+    def coincidences(
+        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
         """Within the parts, and twice between each two of them."""
-        total = sum((p.coincidences(exposures) for p in self.parts), jnp.zeros_like(exposures))
+        within = (part.coincidences(exposures, values) for part in self.parts)
+        total = sum(within, jnp.zeros_like(exposures))
         for a, b in itertools.combinations(self.parts, 2):
-            total = total + 2 * _coincidences_between(a, b, exposures)
+            total = total + 2 * _coincidences_between(a, b, exposures, values)
         return total
 
     def separable(
@@ -144,31 +188,63 @@ class ConcatenationLaw(Law):
         r, u = zip(*factors, strict=True)
         return jnp.concatenate(r), jnp.concatenate(u)
 
+    def inclusion(self) -> Factors | None:
+        found = [part.inclusion() for part in self.parts]
+        known = [complement(factors) for factors in found if factors is not None]
+        if len(known) < len(found):
+            return None
+        return complement(functools.reduce(times, known))
+
+    def included(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
+        """1 - P(no part has y): separable parts together, and at most one that is not.
+
+        Two parts that are not separable take one gold after the other.
+        """
+        factors = self.inclusion()
+        if factors is not None:
+            return mix(factors, share)
+        dense = [part for part in self.parts if part.inclusion() is None]
+        known = [f for part in self.parts if (f := part.inclusion()) is not None]
+        one = jnp.ones((1, self.labels))
+        r, u = functools.reduce(times, map(complement, known), (one, one))
+        if len(dense) == 1:
+            found = jax.lax.map(dense[0].included, r * share)
+            return mix((one, one), share) - mix((r, u), share) + jnp.sum(u * found, axis=0)
+
+        def alone(gold):
+            chances = [part.included(gold) for part in dense]
+            missed = functools.reduce(operator.mul, (1 - chance for chance in chances))
+            return (1 - gold) * (1 - (u.T @ (r @ gold)) * missed)
+
+        return share @ jax.lax.map(alone, jnp.eye(self.labels))
+
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         keys = jax.random.split(key, len(self.parts))
         draws = [part.draw(k, gold) for part, k in zip(self.parts, keys, strict=True)]
         return jnp.concatenate([d[0] for d in draws]), jnp.concatenate([d[1] for d in draws])
 
 
-def _coincidences_between(a: Law, b: Law, z: Float[Array, " V"]) -> Float[Array, " V"]:
-    """sum_y z_y^2 (-dlog F^a_g/dz_y) (-dlog F^b_g/dz_y) for every g.
+def _coincidences_between(
+    a: Law, b: Law, z: Float[Array, " V"], values: Float[Array, " V"]
+) -> Float[Array, " V"]:
+    """sum_y values_y^2 (-dlog F^a_g/dz_y) (-dlog F^b_g/dz_y) for every g.
 
     If one part is separable, the other is differentiated along the few directions it gives; only
     two parts that are not (two draws without replacement) take a V x V Jacobian.
     """
-    first, second = a.separable(z), b.separable(z)
+    first, second, squares = a.separable(z), b.separable(z), values**2
     if first is None and second is None:
         slopes = [jax.jacrev(law.log_laplace)(z) for law in (a, b)]
-        return jnp.sum(z**2 * slopes[0] * slopes[1], axis=-1)
+        return jnp.sum(squares * slopes[0] * slopes[1], axis=-1)
     if first is not None and second is not None:
         (r, u), (s, v) = first, second
-        pairs = jax.vmap(jax.vmap(sum_without_each))(z**2 * u[:, None] * v)
+        pairs = jax.vmap(jax.vmap(sum_without_each))(squares * u[:, None] * v)
         off_gold = jnp.einsum("cg,dg,cdg->g", r, s, pairs)
-        return off_gold + z**2 * a.own_hits(z) * b.own_hits(z)
+        return off_gold + squares * a.own_hits(z) * b.own_hits(z)
     if first is None:
-        return _coincidences_between(b, a, z)
+        return _coincidences_between(b, a, z, values)
     r, u = first
-    along = jax.vmap(lambda v: -directional(b.log_laplace, z, z**2 * v))(u)
+    along = jax.vmap(lambda v: -directional(b.log_laplace, z, squares * v))(u)
     return jnp.sum(r * along, axis=0)
 
 
@@ -194,6 +270,9 @@ class Concatenation(Sampler):
     def check(self, problem: Problem) -> None:
         for part in self.parts:
             part.check(problem)
+
+    def slots(self, labels: int) -> int:
+        return sum(part.slots(labels) for part in self.parts)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         parts = tuple(part.sized(problem, tolerance) for part in self.parts)

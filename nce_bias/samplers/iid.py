@@ -12,6 +12,7 @@ from nce_bias._numerics import log_without_each, sum_without_each, without_large
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.inclusion import Factors, expand
 
 HITS = ("exclude", "mask", "keep")
 
@@ -51,8 +52,12 @@ class IidLaw(Law):
         self.rest = rest_of(log_q) if hits == "exclude" else None
 
     @property
-    def size(self) -> int:
+    def labels(self) -> int:
         return self.log_q.shape[-1]
+
+    @property
+    def size(self) -> int:
+        return self.labels
 
     def _missed(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         """x_g = 1 - phi_g of every gold."""
@@ -75,12 +80,14 @@ class IidLaw(Law):
             return jnp.zeros_like(exposures)
         return self.m * self.q * jnp.exp(-exposures) / (1 - self._missed(exposures))
 
-    def coincidences(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        """Each of m (m - 1) pairs is two independent tilted draws, sum_y (q_y f_y z_y / phi)^2."""
+    def coincidences(
+        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """Each of m (m - 1) pairs is two independent tilted draws, sum_y (values q f / phi)^2."""
         factors = self.separable(exposures)
-        pairs = jax.vmap(sum_without_each)((exposures * factors[1]) ** 2)
+        pairs = jax.vmap(sum_without_each)((values * factors[1]) ** 2)
         off_gold = jnp.sum(factors[0] ** 2 * pairs, axis=0)
-        on_gold = (exposures * self.own_hits(exposures)) ** 2
+        on_gold = (values * self.own_hits(exposures)) ** 2
         return (1 - 1 / self.m) * (off_gold + on_gold)
 
     def separable(
@@ -96,6 +103,24 @@ class IidLaw(Law):
         top = self.rest.top
         r = jnp.stack([jnp.where(top, 0.0, each / self.rest.left), jnp.where(top, each, 0.0)])
         return r, jnp.stack([self.q * f, self.rest.q * f])
+
+    def inclusion(self) -> Factors:
+        """1 - (1 - q_y)^m, with q_y / (1 - q_g) for q_y where the gold is excluded."""
+
+        def chance(q: Float[Array, " V"]) -> Float[Array, " V"]:
+            return -jnp.expm1(self.m * jnp.log1p(-jnp.minimum(q, 1.0)))
+
+        if self.rest is None:
+            return jnp.ones_like(self.q)[None], chance(self.q)[None]
+        top = self.rest.top
+        others = jnp.where(top, 0.0, self.q)
+        r, u = expand(lambda rho: chance(self.q / (1 - rho)), others, jnp.max(others))
+        r = jnp.concatenate([jnp.where(top, 0.0, r), top[None].astype(r.dtype)])
+        return r, jnp.concatenate([u, chance(self.rest.q)[None]])
+
+    def log_counts(self) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+        log_q, log_rest = self.log_proposal()
+        return log_q + jnp.log(self.m), -log_rest[:, None]
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.

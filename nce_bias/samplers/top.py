@@ -11,6 +11,7 @@ from nce_bias._checks import check_count, check_distinct
 from nce_bias._numerics import sum_without_each
 from nce_bias.problem import Problem
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.inclusion import Factors
 
 
 class TopLaw(Law):
@@ -20,12 +21,16 @@ class TopLaw(Law):
     """
 
     best: Int[Array, " m_plus_1"]
-    labels: int = eqx.field(static=True)
+    total: int = eqx.field(static=True)
     m: int = eqx.field(static=True)
 
     @property
+    def labels(self) -> int:
+        return self.total
+
+    @property
     def size(self) -> int:
-        return self.labels
+        return self.total
 
     def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         among_best = jnp.zeros(exposures.shape, bool).at[self.best].set(True)
@@ -40,6 +45,9 @@ class TopLaw(Law):
         empty = jnp.zeros_like(exposures)
         inside, outside = empty.at[self.best].set(1.0), empty.at[self.best[: self.m]].set(1.0)
         return jnp.stack([outside, 1.0 - outside]), jnp.stack([inside, outside])
+
+    def inclusion(self) -> Factors:
+        return self.separable(jnp.zeros(self.labels))
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         hit = self.best[: self.m] == gold

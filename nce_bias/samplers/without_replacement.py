@@ -34,14 +34,14 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from nce_bias._checks import NoExactMethod, check_count, check_distinct, is_traced, refuse
+from nce_bias._checks import NoExactMethod, check_count, check_distinct, is_traced
 from nce_bias._numerics import best, largest, log_without_each
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
     Proposal,
+    check_enough,
     check_proposal,
     describe,
     log_proposal,
@@ -93,6 +93,10 @@ class WithoutReplacementLaw(Law):
         """The rule's bound at the step in use, and what the two ends cut."""
         assert self.clocks is not None
         return gamma_bound(self.clocks.step, self.m, jnp) + 2 * self.tolerance
+
+    @property
+    def labels(self) -> int:
+        return self.log_q.shape[-1]
 
     @property
     def size(self) -> int:
@@ -194,24 +198,7 @@ class WithoutReplacement(Sampler):
     def check(self, problem: Problem) -> None:
         check_distinct(repr(self), self.m, problem.labels)
         check_proposal(self.proposal, problem, removed=True)
-        self._check_support(problem)
-
-    def _check_support(self, problem: Problem) -> None:
-        """Refuse q with fewer than m labels to draw besides a gold."""
-        if is_traced(problem, self):
-            return
-        support = np.isfinite(log_proposal_rows(self.proposal, problem))
-        left = support.sum(axis=-1, keepdims=True) - support
-        short = (np.atleast_2d(np.asarray(problem.population)) > 0) & (left < self.m)
-        if short.any():
-            row, label = (int(i) for i in np.argwhere(short)[0])
-            raise refuse(
-                "m",
-                f"{self!r} asks for {self.m} distinct labels besides the gold {label} of input "
-                f"{row}, where only {left[row, label]} have q > 0",
-                "m at most the number of labels the proposal can draw",
-                "Lower m, or mix in another proposal: nb.mixture(q, nb.uniform(), share=0.99).",
-            )
+        check_enough(repr(self), self.proposal, self.m, problem)
 
     def __repr__(self) -> str:
         return f"without_replacement({describe(self.proposal)}, m={self.m})"

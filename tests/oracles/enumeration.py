@@ -57,6 +57,7 @@ class Enumerated:
     variance_gold: float  # tr Cov_gold E[v - e_gold | gold]
     loss_variance_negatives: float  # E_gold Var(loss | gold)
     coverage: float  # expected model mass of the set {gold} + negatives
+    concentration: float  # E[sum_k pi(k)^2]; NaN for the binary losses
 
 
 def log_weights(spec, loss, gold, scores, *, inclusion=False) -> tuple[np.ndarray, np.ndarray]:
@@ -91,8 +92,8 @@ def log_weights(spec, loss, gold, scores, *, inclusion=False) -> tuple[np.ndarra
     return negative, scores[gold] - np.log(m * own)
 
 
-def on_sets(loss, gold, score, labels, negative, own) -> tuple[np.ndarray, np.ndarray]:
-    """Loss ``[N]`` and v ``[N, V]`` on each set of negatives, from the definition of the loss."""
+def on_sets(loss, gold, score, labels, negative, own) -> tuple[np.ndarray, ...]:
+    """Loss ``[N]``, v ``[N, V]`` and sum_k pi(k)^2 ``[N]`` on each set of negatives."""
     count, size = len(labels), len(negative)
     logs = np.append(negative, -np.inf)[labels]  # [N, draws]; an absent draw has weight 0
     logs = np.hstack([np.full((count, 1), own), logs])  # [N, 1 + draws], the gold first
@@ -110,7 +111,7 @@ def on_sets(loss, gold, score, labels, negative, own) -> tuple[np.ndarray, np.nd
     v = np.zeros((count, size + 1), np.longdouble)  # the last column takes the absent draws
     for k in range(who.shape[1]):
         v[np.arange(count), who[:, k]] += share[:, k]
-    return value, v[:, :size]
+    return value, v[:, :size], (share**2).sum(axis=1)
 
 
 def enumerate_moments(scores, population, spec, loss="infonce", *, inclusion=False) -> Enumerated:
@@ -132,11 +133,11 @@ def enumerate_moments(scores, population, spec, loss="infonce", *, inclusion=Fal
     size, p = len(scores), softmax(long(scores))
     chances, errors, values, coverage = [], [], [], np.longdouble(0)
     given = np.full((size, size), np.nan, np.longdouble)
-    inner = inner_loss = np.longdouble(0)
+    inner = inner_loss = concentration = np.longdouble(0)
     for gold in np.flatnonzero(population > 0):
         probability, labels = draws(spec, gold, scores)
         negative, own = log_weights(spec, loss, gold, scores, inclusion=inclusion)
-        value, v = on_sets(loss, gold, scores[gold], labels, negative, own)
+        value, v, squares = on_sets(loss, gold, scores[gold], labels, negative, own)
         given[gold] = probability @ v
         inner += population[gold] * (probability @ ((v - given[gold]) ** 2).sum(axis=1))
         with np.errstate(invalid="ignore"):  # a gold of score -inf has loss inf, variance NaN
@@ -147,6 +148,7 @@ def enumerate_moments(scores, population, spec, loss="infonce", *, inclusion=Fal
         present = (labels[:, :, None] == np.arange(size)).any(axis=1)  # [N, V]
         present[:, gold] = True
         coverage += population[gold] * (probability @ (present @ p))
+        concentration += population[gold] * (probability @ squares)
     chance, error, value = np.concatenate(chances), np.concatenate(errors), np.concatenate(values)
     gradient = chance @ error
     golds = np.flatnonzero(population > 0)
@@ -170,6 +172,7 @@ def enumerate_moments(scores, population, spec, loss="infonce", *, inclusion=Fal
         variance_gold=float(population[golds] @ (centred**2).sum(axis=1)),
         loss_variance_negatives=float(inner_loss),
         coverage=float(coverage),
+        concentration=float("nan") if loss in BINARY_LOSSES else float(concentration),
     )
 
 

@@ -1,0 +1,86 @@
+r"""Losses over one gold and m negatives: which correction is added to which score.
+
+The candidate-softmax losses differ only in their log-weights. With the gold's weight w_+ and the
+negatives' weights w(y),
+
+    Z = w_+ + sum_k w(y_k),        loss = log Z - log w_+,        pi(k) = w_k / Z.
+
+========================  ================  ==================  ====================================
+loss                      log w_+           log w(y)            source
+========================  ================  ==================  ====================================
+`infonce`                 s                 s                   Zhang & Stratos (2021); van den Oord
+                                                                et al. (2018)
+`sampled_softmax`         s                 s - log(m q_y)      Bengio & Senécal (2008); Blanc &
+                                                                Rendle (2018)
+`sampled_softmax_both`    s - log(m q_y)    s - log(m q_y)      TensorFlow candidate sampling,
+                                                                ``subtract_log_q``
+`ranking_nce`             s - log q_y       s - log q_y         Ma & Collins (2018)
+`self_normalized`         -inf in Z         s - log(m q_y)      Bengio & Senécal (2003); loss log Z
+                                                                - s of the gold
+========================  ================  ==================  ====================================
+
+The binary losses add up over candidates, softplus(-D) for the gold and softplus(D) for a negative:
+
+========================  ================  ==================  ====================================
+`binary_nce`              s - log(m q_y)    s - log(m q_y)      Gutmann & Hyvärinen (2010); Mnih &
+                                                                Teh (2012)
+`negative_sampling`       s                 s                   Mikolov et al. (2013)
+========================  ================  ==================  ====================================
+
+`debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are known by Monte
+Carlo alone.
+
+q is what one negative is drawn from: where the sampler never draws the gold, q_y / (1 - q_gold) for
+a negative. The gold is never drawn there; where a loss corrects the gold it uses its q_gold as the
+proposal has it. `with_inclusion(loss)` takes the exact expected number of copies of a label in
+place of m q_y for the negatives. No gradient flows through q.
+
+A loss of your own is any object with the four members of `Loss`; `monte_carlo` takes it as it is.
+"""
+
+from nce_bias.losses.base import Corrected, Loss, check_loss
+from nce_bias.losses.binary import Binary, binary_nce, negative_sampling
+from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
+from nce_bias.losses.softmax import (
+    CandidateSoftmax,
+    infonce,
+    ranking_nce,
+    sampled_softmax,
+    sampled_softmax_both,
+    self_normalized,
+    with_inclusion,
+)
+
+#: Name on the command line and in tables -> loss, of those with exact moments.
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        infonce,
+        sampled_softmax,
+        sampled_softmax_both,
+        ranking_nce,
+        self_normalized,
+        binary_nce,
+        negative_sampling,
+    )
+}
+
+__all__ = [
+    "LOSSES",
+    "Binary",
+    "CandidateSoftmax",
+    "Corrected",
+    "Loss",
+    "Reweighted",
+    "binary_nce",
+    "check_loss",
+    "debiased",
+    "hard_reweighted",
+    "infonce",
+    "negative_sampling",
+    "ranking_nce",
+    "sampled_softmax",
+    "sampled_softmax_both",
+    "self_normalized",
+    "with_inclusion",
+]

@@ -1,0 +1,146 @@
+"""What a loss is: corrected scores, and a value on one gold and its negatives."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from nce_bias._checks import is_traced, refuse
+from nce_bias.problem import Problem
+from nce_bias.samplers import Law, Sampler
+
+#: What is taken off a score: nothing, log q, or log(m q).
+CORRECTIONS = ("none", "log_q", "log_mq")
+
+
+class Corrected(eqx.Module):
+    """The scores of one input after corrections.
+
+    A negative y of gold g has the score negatives_y + by_gold_g(y); `by_gold` has one column where
+    the second part is the same for all labels, and a column for each label where it is not.
+    """
+
+    gold: Float[Array, " V"]
+    negatives: Float[Array, " V"]
+    by_gold: Float[Array, "V V_or_1"] | None = None
+
+    def negatives_of(self, gold: Int[Array, ""]) -> Float[Array, " V"]:
+        """The scores of all labels as negatives of one gold."""
+        return self.negatives if self.by_gold is None else self.negatives + self.by_gold[gold]
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """What an engine needs of a loss; a loss of your own has these four members.
+
+    `monte_carlo` differentiates `value` and asks nothing else. `exact` knows the families of this
+    package and raises NoExactMethod for any other. No registration, no subclassing:
+
+    >>> import jax, jax.numpy as jnp
+    >>> class Hinge:
+    ...     name = "hinge"
+    ...     def corrected(self, scores, law, m):
+    ...         return Corrected(gold=scores, negatives=scores)
+    ...     def value(self, gold, negatives, present):
+    ...         return jnp.sum(jnp.where(present, jax.nn.relu(1 + negatives - gold), 0.0))
+    ...     def check(self, problem, sampler):
+    ...         pass
+    >>> problem = Problem([1.0, 0.5, -1.0], [0.7, 0.2, 0.1])
+    >>> found = monte_carlo(problem, iid(uniform(), 2), Hinge(), key=jax.random.key(0), draws=64)
+    >>> found.gradient.shape
+    (3,)
+    """
+
+    @property
+    def name(self) -> str:
+        """What tables and figures call it."""
+        ...
+
+    def corrected(
+        self, scores: Float[Array, " V"], law: Law, m: int | Float[Array, ""]
+    ) -> Corrected:
+        """The corrected scores of one input, `law` being that of its negatives."""
+        ...
+
+    def value(
+        self, gold: Float[Array, ""], negatives: Float[Array, " m"], present: Bool[Array, " m"]
+    ) -> Float[Array, ""]:
+        """The loss on one candidate set, from corrected scores; differentiable in both."""
+        ...
+
+    def check(self, problem: Problem, sampler: Sampler) -> None:
+        """Raise ValueError for a problem or sampler on which the loss does not exist."""
+        ...
+
+
+def check_loss(loss: object) -> None:
+    """Refuse what is no loss."""
+    if not isinstance(loss, Loss):
+        raise refuse(
+            "loss",
+            f"got {loss!r}",
+            "a loss such as nb.infonce, or an object with name, corrected, value and check",
+            "nb.LOSSES['infonce'] is one by its name.",
+        )
+
+
+def correct(
+    scores: Float[Array, " V"],
+    law: Law,
+    m: int | Float[Array, ""],
+    gold: str,
+    negatives: str,
+    inclusion: bool = False,
+) -> Corrected:
+    """Scores with the corrections named by `gold` and `negatives` taken off.
+
+    A label that is never drawn gets the score -inf as a negative, which is never used.
+    """
+    if gold == negatives == "none":
+        return Corrected(scores, scores)
+    if inclusion:
+        log_counts, by_gold = law.log_counts()
+        taken, by_gold = log_counts - (jnp.log(m) if negatives == "log_q" else 0.0), -by_gold
+    else:
+        log_q, log_rest = law.log_proposal()
+        taken, by_gold = _of(negatives, log_q, m), log_rest[:, None]
+    off = jnp.isneginf(taken)
+    corrected = jnp.where(off, -jnp.inf, scores - jnp.where(off, 0.0, taken))
+    own = scores if gold == "none" else scores - _of(gold, law.log_proposal()[0], m)
+    never = jnp.isposinf(by_gold)  # log 0 taken off: a label that this gold never has
+    return Corrected(own, corrected, jnp.where(never, -jnp.inf, by_gold))
+
+
+def _of(
+    correction: str, log_q: Float[Array, " V"], m: int | Float[Array, ""]
+) -> Float[Array, " V"]:
+    return log_q + (jnp.log(m) if correction == "log_mq" else 0.0)
+
+
+def check_gold(name: str, problem: Problem, sampler: Sampler) -> None:
+    """Refuse a gold whose own correction is log 0."""
+    if is_traced(problem, sampler):
+        return
+    unseen = np.isneginf(np.asarray(_log_q_rows(problem, sampler)))
+    lost = np.argwhere(unseen & (np.asarray(problem.population_rows) > 0))
+    if lost.size:
+        row, label = (int(i) for i in lost[0])
+        raise refuse(
+            "loss",
+            f"{name} takes log q off the gold, and {sampler!r} has q = 0 at the gold "
+            f"{label} of input {row}",
+            "q > 0 at every label with pop(y|x) > 0",
+            "Mix in another proposal, nb.mixture(q, nb.uniform(), share=0.99), or use "
+            "nb.sampled_softmax, which corrects the negatives alone.",
+        )
+
+
+@eqx.filter_jit
+def _log_q_rows(problem: Problem, sampler: Sampler) -> Float[Array, "X V"]:
+    rows = jax.vmap(lambda scores: sampler.law(scores, problem.popularity).log_proposal()[0])
+    return rows(problem.score_rows)
