@@ -36,7 +36,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from nce_bias._checks import NoExactMethod, concretely, is_traced, refuse
 from nce_bias.additive import add_up
@@ -50,10 +49,10 @@ from nce_bias.quadrature import (
     TRACED_NODES,
     make_grid,
     nodes_for,
-    span,
     step_for,
 )
 from nce_bias.samplers import Sampler
+from nce_bias.weights import logarithms, setting
 
 #: Golds times labels up to which a law that is not separable has its variance split by default.
 CHEAP = 4096
@@ -125,13 +124,12 @@ def exact(
             "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
             "draws=100_000), which gives each number with its standard error."
         )
-    tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
+    tolerance = _allowed(problem, tolerance)
     with concretely(problem, sampler, loss):
         sampler.check(problem)
         loss.check(problem, sampler)
-        sized = sampler.sized(problem, tolerance)
-        golds = _golds(problem, sized, loss, split)
-        nodes = _nodes(problem, sized, loss, tolerance, golds)
+        golds = _golds(problem, sampler, loss, split)
+        sized, nodes = sized_for(problem, sampler, loss, tolerance)
     how = f"exact, {nodes} nodes" if nodes else "exact, closed form"
     return assemble(
         problem,
@@ -143,37 +141,27 @@ def exact(
     )
 
 
-def _nodes(problem, sampler, loss, tolerance, golds) -> int:
-    """Nodes of the rule in t: as many as the widest input needs; 0 for a closed form."""
-    if isinstance(loss, Binary):
-        return 0
-    if is_traced(problem, sampler, loss):
-        return TRACED_NODES
-    lengths = _lengths(problem, sampler, loss, tolerance, golds)
-    return nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
+def _allowed(problem: Problem, tolerance: float) -> float:
+    return max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
 
 
-class Setting(eqx.Module):
-    """The log-weights of golds and negatives, the largest of the negatives' being 1."""
+def sized_for(
+    problem: Problem, sampler: Sampler, loss: Loss, tolerance: float
+) -> tuple[Sampler, int]:
+    """The sampler with its inner rule, and the nodes of the rule in t that the widest input needs.
 
-    log_gold: Float[Array, " V"]
-    log_negative: Float[Array, " V"]
-    offset: Float[Array, ""]  # what the loss has besides the integral
-    ends: tuple[Float[Array, ""], Float[Array, ""]]  # of the rule in log t
-
-
-def _setting(loss, corrected, gold, share, m, tolerance) -> Setting:
-    """For golds that share the scores of their negatives with `gold`, `share` being theirs."""
-    negatives = corrected.negatives_of(gold)
-    top = jnp.max(negatives)
-    log_negative, log_gold = negatives - top, corrected.gold - top
-    offset = jnp.zeros_like(top)
-    if not loss.competes:
-        offset = -jnp.sum(jnp.where(share > 0, share * log_gold, 0.0))
-        log_gold = jnp.full_like(log_gold, -jnp.inf)
-    log_gold = jnp.where(share > 0, log_gold, log_negative)
-    ends = span(log_gold, log_negative, share, m, tolerance)
-    return Setting(log_gold, log_negative, offset, ends)
+    No nodes for a closed form.
+    """
+    tolerance = _allowed(problem, tolerance)
+    with concretely(problem, sampler, loss):
+        sized = sampler.sized(problem, tolerance)
+        if isinstance(loss, Binary):
+            return sized, 0
+        if is_traced(problem, sampler, loss):
+            return sized, TRACED_NODES
+        golds = _golds(problem, sized, loss, None)
+        lengths = _lengths(problem, sized, loss, tolerance, golds)
+    return sized, nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
 
 
 @eqx.filter_jit
@@ -186,7 +174,7 @@ def _lengths(problem, sampler, loss, tolerance, golds):
         corrected = loss.corrected(scores, law, sampler.m)
 
         def length(gold, share):
-            left, right = _setting(loss, corrected, gold, share, sampler.m, tolerance).ends
+            left, right = setting(loss, corrected, gold, share, sampler.m, tolerance).ends
             return right - left
 
         if corrected.by_gold is None:
@@ -209,11 +197,11 @@ def _solve(problem, sampler, loss, nodes, tolerance, golds) -> Rows:
             if isinstance(loss, Binary):
                 found = add_up(law, corrected.gold, corrected.negatives_of(gold), share)
                 return found, jnp.asarray(64 * eps, scores.dtype)
-            at = _setting(loss, corrected, gold, share, sampler.m, tolerance)
+            at = setting(loss, corrected, gold, share, sampler.m, tolerance)
             grid = make_grid(*at.ends, nodes, tolerance)
             found = integrate(law, at.log_gold, at.log_negative, share, grid)
             found = eqx.tree_at(lambda f: f.loss, found, found.loss + at.offset)
-            return found, grid.error() + law.error + eps * _logarithms(at, share)
+            return found, grid.error() + law.error + eps * logarithms(at, share)
 
         together = corrected.by_gold is None
         if golds and not (together and separable):
@@ -221,7 +209,7 @@ def _solve(problem, sampler, loss, nodes, tolerance, golds) -> Rows:
         else:
             (sums, error), split = moments(jnp.zeros((), int), population), jnp.nan
         if golds and together and separable:
-            at = _setting(loss, corrected, jnp.zeros((), int), population, sampler.m, tolerance)
+            at = setting(loss, corrected, jnp.zeros((), int), population, sampler.m, tolerance)
             grid = make_grid(*at.ends, nodes, tolerance)
             split = squared_means(law, at.log_gold, at.log_negative, population, grid, golds)
         lost = jnp.any((population > 0) & jnp.isneginf(corrected.gold))
@@ -229,14 +217,14 @@ def _solve(problem, sampler, loss, nodes, tolerance, golds) -> Rows:
         return Rows(
             loss=jnp.where(lost, jnp.inf, sums.loss),
             gradient=sums.gradient,
-            second=sums.square - 2 * sums.own - 1,  # E||v - e_gold||^2
+            second=sums.square - 2 * sums.own - 1,  # E||v - e||^2
             squared_means=jnp.asarray(split, scores.dtype),
             coverage=model @ (population + law.included(population)),
             concentration=sums.concentration,
             error=error,
         )
 
-    separable = _is_separable(problem, sampler) and not isinstance(loss, Binary)
+    separable = is_separable(problem, sampler) and not isinstance(loss, Binary)
     rows = (problem.score_rows, problem.population_rows)
     block = max(1, BLOCK // (CHUNK * _law_size(problem, sampler)))
     return jax.lax.map(row, rows, batch_size=block if block > 1 else None)
@@ -253,7 +241,7 @@ def _golds(problem: Problem, sampler: Sampler, loss: Loss, split: bool | None) -
     occurs = population > np.finfo(population.dtype).eps / problem.labels
     most = int(np.max(np.count_nonzero(occurs, axis=-1)))
     golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))
-    cheap = isinstance(loss, Binary) or _is_separable(problem, sampler)
+    cheap = isinstance(loss, Binary) or is_separable(problem, sampler)
     if split is None and not coupled and golds * problem.labels > (MATRIX if cheap else CHEAP):
         return 0
     return golds
@@ -269,7 +257,9 @@ def _is_coupled(problem: Problem, sampler: Sampler, loss: Loss) -> bool:
     return eqx.filter_eval_shape(by_gold, problem.score_rows[0]) is not None
 
 
-def _is_separable(problem: Problem, sampler: Sampler) -> bool:
+def is_separable(problem: Problem, sampler: Sampler) -> bool:
+    """Whether the negatives' law is (`samplers.base.Law.separable`)."""
+
     def factors(scores):
         return sampler.law(scores, problem.popularity).separable(jnp.zeros_like(scores))
 
@@ -278,10 +268,3 @@ def _is_separable(problem: Problem, sampler: Sampler) -> bool:
 
 def _law_size(problem: Problem, sampler: Sampler) -> int:
     return eqx.filter_eval_shape(sampler.law, problem.score_rows[0], problem.popularity).size
-
-
-def _logarithms(at: Setting, share: Float[Array, " V"]) -> Float[Array, ""]:
-    """The size of the logarithms that are rounded: those of t w, and of exp(-44)."""
-    finite = jnp.where(jnp.isfinite(at.log_negative), jnp.abs(at.log_negative), 0.0)
-    golds = jnp.where((share > 0) & jnp.isfinite(at.log_gold), jnp.abs(at.log_gold), 0.0)
-    return 64 + jnp.maximum(jnp.max(finite), jnp.max(golds))

@@ -29,11 +29,12 @@ Source: U-statistics, Hoeffding (1948); jackknife, Efron & Stein (1981).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from nce_bias._checks import check_count, concretely
 from nce_bias.losses import CandidateSoftmax, Loss, check_loss, infonce
@@ -198,7 +199,8 @@ class Means(eqx.Module):
     """Means over batches of candidate sets.
 
     `second` is ||v - e_gold||^2; `twins` is <v - e_gold, v' - e_gold> for two sets of negatives of
-    one gold, whose expectation is E_gold ||E[v | gold] - e_gold||^2.
+    one gold, whose expectation is E_gold ||E[v | gold] - e_gold||^2; `measured` is the mean of
+    what a caller measures on v - e_gold `[V]`.
     """
 
     selection: Float[Array, "*B_X V"]
@@ -207,6 +209,7 @@ class Means(eqx.Module):
     twins: Float[Array, "*B_X"]
     coverage: Float[Array, "*B_X"]
     concentration: Float[Array, "*B_X"]
+    measured: Float[Array, "*B_X"]
 
 
 def _layout(problem: Problem, sampler: Sampler, draws: int) -> tuple[int, int, int]:
@@ -225,9 +228,18 @@ def _sets(problem: Problem, sampler: Sampler, draws: int) -> int:
 
 @eqx.filter_jit
 def batch_means(
-    problem: Problem, sampler: Sampler, loss: Loss, key: PRNGKeyArray, draws: int
+    problem: Problem,
+    sampler: Sampler,
+    loss: Loss,
+    key: PRNGKeyArray,
+    draws: int,
+    measure: Callable[[PyTree, Float[Array, " V"]], Float[Array, ""]] | None = None,
+    inputs: PyTree = None,
 ) -> Means:
-    """Means over each batch for each input. Candidate sets come in pairs that share their gold."""
+    """Means over each batch for each input. Candidate sets come in pairs that share their gold.
+
+    `measure` takes an input, a row of `inputs`, and v - e_gold.
+    """
     batches, blocks, block = _layout(problem, sampler, draws)
 
     softmax = isinstance(loss, CandidateSoftmax)
@@ -235,8 +247,8 @@ def batch_means(
     sparse = (sampler.slots(problem.labels) + 1) ** 2 <= 8 * problem.labels
     inner = _sparse_inner if sparse else _dense_inner
 
-    def row(inputs):
-        scores, population, key = inputs
+    def row(entry):
+        scores, population, key, x = entry
         law = sampler.law(scores, problem.popularity)
         corrected = loss.corrected(scores, law, sampler.m)
         cdf, model = jnp.cumsum(population), jax.nn.softmax(scores)
@@ -264,24 +276,28 @@ def batch_means(
             second = (same[0] + same[1]) / 2 - jnp.sum(on_gold) + 1
             each = jnp.sum(picked**2) / 2 if softmax else jnp.asarray(jnp.nan, cdf.dtype)
             scalars = jnp.mean(losses), second, crossed - jnp.sum(on_gold) + 1
-            return labels, picked, (*scalars, jnp.mean(covered), each)
+            found = jnp.zeros((), cdf.dtype)
+            if measure is not None:
+                noise = jnp.zeros_like(scores).at[labels[0]].add(picked[0]).at[gold].add(-1)
+                found = measure(x, noise)
+            return labels, picked, (*scalars, jnp.mean(covered), each, found)
 
         def add(total, key):
             labels, picked, scalars = jax.vmap(pair)(jax.random.split(key, block))
             selection = total.selection.at[labels].add(picked / 2)
-            before = (total.loss, total.second, total.twins, total.coverage, total.concentration)
+            _, *before = jax.tree.leaves(total)
             added = (a + jnp.sum(b) for a, b in zip(before, scalars, strict=True))
             return Means(selection, *added), None
 
         def batch(key):
-            start = Means(jnp.zeros_like(scores), *[jnp.zeros((), scores.dtype)] * 5)
+            start = Means(jnp.zeros_like(scores), *[jnp.zeros((), scores.dtype)] * 6)
             sums, _ = jax.lax.scan(add, start, jax.random.split(key, blocks))
             return jax.tree.map(lambda leaf: leaf / (blocks * block), sums)
 
         return jax.lax.map(batch, jax.random.split(key, batches))
 
     keys = jax.random.split(key, problem.score_rows.shape[0])
-    rows = jax.lax.map(row, (problem.score_rows, problem.population_rows, keys))
+    rows = jax.lax.map(row, (problem.score_rows, problem.population_rows, keys, inputs))
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows)
 
 

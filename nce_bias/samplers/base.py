@@ -6,6 +6,7 @@ import functools
 import itertools
 import operator
 from abc import abstractmethod
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -68,6 +69,10 @@ class Law(eqx.Module):
     ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]] | None:
         """-dlog F_g / dz_y = sum_c r[c, g] u[c, y] for y != g, if it has that form."""
         return None
+
+    def repeated(self) -> tuple[Any, ...]:
+        """The independent draws with replacement in a separable law; its other parts are fixed."""
+        return ()
 
     def counts(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         """sum_g share_g E[copies of y | g] for every y: -dlog F / dz at 0, pulled back once."""
@@ -187,6 +192,9 @@ class ConcatenationLaw(Law):
             return None
         r, u = zip(*factors, strict=True)
         return jnp.concatenate(r), jnp.concatenate(u)
+
+    def repeated(self) -> tuple[Any, ...]:
+        return tuple(itertools.chain.from_iterable(part.repeated() for part in self.parts))
 
     def inclusion(self) -> Factors | None:
         found = [part.inclusion() for part in self.parts]

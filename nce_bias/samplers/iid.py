@@ -104,6 +104,9 @@ class IidLaw(Law):
         r = jnp.stack([jnp.where(top, 0.0, each / self.rest.left), jnp.where(top, each, 0.0)])
         return r, jnp.stack([self.q * f, self.rest.q * f])
 
+    def repeated(self) -> tuple[IidLaw, ...]:
+        return (self,)
+
     def inclusion(self) -> Factors:
         """1 - (1 - q_y)^m, with q_y / (1 - q_g) for q_y where the gold is excluded."""
 

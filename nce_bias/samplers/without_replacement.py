@@ -106,7 +106,8 @@ class WithoutReplacementLaw(Law):
     def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         clocks = self.clocks if self.clocks is not None else self._clocks()
         ratio = self._laplace(clocks, exposures) / clocks.at_zero
-        return jnp.log(jnp.maximum(ratio, jnp.finfo(exposures.dtype).tiny))
+        # 1 / ratio^2, of a second derivative, must not overflow: below 1e-123 nothing counts
+        return jnp.log(jnp.maximum(ratio, jnp.finfo(exposures.dtype).tiny ** 0.4))
 
     def _laplace(self, clocks: Clocks, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         age = jnp.exp(self.log_q[:, None] + clocks.log_tau)  # q tau, [V, nodes]
