@@ -41,6 +41,7 @@ from nce_bias.proposals import (
     uniform,
 )
 from nce_bias.samplers import SAMPLERS, iid, top, without_replacement
+from nce_bias.sweep import sweep
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, train
@@ -72,6 +73,7 @@ __all__ = [
     "ranking_nce",
     "sampled_softmax",
     "sampled_softmax_both",
+    "sweep",
     "top",
     "train",
     "uniform",
