@@ -9,7 +9,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `top`, `a + b`).
 What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
 `ranking_nce`). How expectations are taken: `exact`, `monte_carlo`; for a model's parameters,
-`gradient_bias`. `data`, `train` and `plot` are loaded when first used.
+`gradient_bias`; for many cells at once, `sweep`. Whether a sampler or a data pipeline draws what it
+says: `check_sampler`. `data`, `train` and `plot` are loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -19,6 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nce_bias._checks import NoExactMethod
+from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.exact import exact
 from nce_bias.losses import (
     LOSSES,
@@ -58,6 +60,8 @@ __all__ = [
     "Moments",
     "NoExactMethod",
     "Problem",
+    "SamplerCheck",
+    "check_sampler",
     "data",
     "exact",
     "from_probabilities",
