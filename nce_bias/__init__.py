@@ -10,7 +10,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
 `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
 `with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
-model's parameters, `gradient_bias`. `data`, `train` and `plot` are loaded when first used.
+model's parameters, `gradient_bias`; for many cells at once, `sweep`. Whether a sampler or a data
+pipeline draws what it says: `check_sampler`. `data`, `train` and `plot` are loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -20,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nce_bias._checks import NoExactMethod
+from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.exact import exact
 from nce_bias.losses import (
     LOSSES,
@@ -50,6 +52,7 @@ from nce_bias.proposals import (
     uniform,
 )
 from nce_bias.samplers import SAMPLERS, iid, poisson, top, without_replacement
+from nce_bias.sweep import sweep
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, train
@@ -68,7 +71,9 @@ __all__ = [
     "Moments",
     "NoExactMethod",
     "Problem",
+    "SamplerCheck",
     "binary_nce",
+    "check_sampler",
     "data",
     "debiased",
     "exact",
@@ -89,6 +94,7 @@ __all__ = [
     "sampled_softmax",
     "sampled_softmax_both",
     "self_normalized",
+    "sweep",
     "top",
     "train",
     "uniform",
