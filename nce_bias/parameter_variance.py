@@ -130,8 +130,8 @@ def _densely(
     gram: Gram, diagonal, law: Law, loss, corrected: Corrected, gold, share, m, nodes, tolerance
 ) -> Float[Array, ""]:
     """tr(G E[(v - e)(v - e)^T]) from the matrix itself."""
-    golds = jnp.arange(law.labels)
-    units = jnp.eye(law.labels, dtype=share.dtype)
+    golds = jnp.arange(len(share))
+    units = jnp.eye(len(share), dtype=share.dtype)
     matrix = jax.lax.map(gram, units)
     if isinstance(loss, Binary):
         picked = jax.nn.sigmoid(corrected.negatives_of(gold))

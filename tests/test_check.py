@@ -179,8 +179,8 @@ class LiarLaw(Law):
     def log_laplace(self, exposures):
         return self.says.log_laplace(exposures)
 
-    def coincidences(self, exposures):
-        return self.says.coincidences(exposures)
+    def coincidences(self, exposures, values):
+        return self.says.coincidences(exposures, values)
 
     def own_hits(self, exposures):
         return self.says.own_hits(exposures)

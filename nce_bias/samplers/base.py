@@ -27,11 +27,6 @@ class Law(eqx.Module):
 
     @property
     @abstractmethod
-    def labels(self) -> int:
-        """V."""
-
-    @property
-    @abstractmethod
     def size(self) -> int:
         """Elements touched by one call of `log_laplace`; engines size their blocks by it."""
 
@@ -79,10 +74,10 @@ class Law(eqx.Module):
         _, pull_back = jax.vjp(self.log_laplace, jnp.zeros_like(share))
         return -pull_back(share)[0]
 
-    def log_counts(self) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+    def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         """(a, b) with log E[copies of y | g] = a_y + b_gy, one column in b if that is enough."""
-        each = jax.lax.map(self.counts, jnp.eye(self.labels))
-        return jnp.zeros(self.labels), jnp.log(jnp.maximum(each, 0.0))
+        each = jax.lax.map(self.counts, jnp.eye(labels))
+        return jnp.zeros(labels), jnp.log(jnp.maximum(each, 0.0))
 
     def inclusion(self) -> Factors | None:
         """(r, u) with P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
@@ -153,10 +148,6 @@ class ConcatenationLaw(Law):
     parts: tuple[Law, ...]
 
     @property
-    def labels(self) -> int:
-        return self.parts[0].labels
-
-    @property
     def size(self) -> int:
         return sum(part.size for part in self.parts)
 
@@ -213,7 +204,7 @@ class ConcatenationLaw(Law):
             return mix(factors, share)
         dense = [part for part in self.parts if part.inclusion() is None]
         known = [f for part in self.parts if (f := part.inclusion()) is not None]
-        one = jnp.ones((1, self.labels))
+        one = jnp.ones_like(share)[None]
         r, u = functools.reduce(times, map(complement, known), (one, one))
         if len(dense) == 1:
             found = jax.lax.map(dense[0].included, r * share)
@@ -224,7 +215,7 @@ class ConcatenationLaw(Law):
             missed = functools.reduce(operator.mul, (1 - chance for chance in chances))
             return (1 - gold) * (1 - (u.T @ (r @ gold)) * missed)
 
-        return share @ jax.lax.map(alone, jnp.eye(self.labels))
+        return share @ jax.lax.map(alone, jnp.eye(len(share)))
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         keys = jax.random.split(key, len(self.parts))

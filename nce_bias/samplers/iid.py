@@ -52,12 +52,8 @@ class IidLaw(Law):
         self.rest = rest_of(log_q) if hits == "exclude" else None
 
     @property
-    def labels(self) -> int:
-        return self.log_q.shape[-1]
-
-    @property
     def size(self) -> int:
-        return self.labels
+        return self.log_q.shape[-1]
 
     def _missed(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         """x_g = 1 - phi_g of every gold."""
@@ -121,7 +117,7 @@ class IidLaw(Law):
         r = jnp.concatenate([jnp.where(top, 0.0, r), top[None].astype(r.dtype)])
         return r, jnp.concatenate([u, chance(self.rest.q)[None]])
 
-    def log_counts(self) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+    def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         log_q, log_rest = self.log_proposal()
         return log_q + jnp.log(self.m), -log_rest[:, None]
 

@@ -21,16 +21,12 @@ class TopLaw(Law):
     """
 
     best: Int[Array, " m_plus_1"]
-    total: int = eqx.field(static=True)
+    labels: int = eqx.field(static=True)
     m: int = eqx.field(static=True)
 
     @property
-    def labels(self) -> int:
-        return self.total
-
-    @property
     def size(self) -> int:
-        return self.total
+        return self.labels
 
     def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         among_best = jnp.zeros(exposures.shape, bool).at[self.best].set(True)

@@ -95,10 +95,6 @@ class WithoutReplacementLaw(Law):
         return gamma_bound(self.clocks.step, self.m, jnp) + 2 * self.tolerance
 
     @property
-    def labels(self) -> int:
-        return self.log_q.shape[-1]
-
-    @property
     def size(self) -> int:
         """Elements of a block of the products at one node of the integral in t."""
         return self.nodes * self.m * 4 * BLOCK
