@@ -286,3 +286,19 @@ def test_two_labels_by_hand():
         np.testing.assert_allclose(
             found.selection[0], expected, atol=float(found.error), err_msg=f"{hits} {loss}"
         )
+
+
+# 10. Distinct negatives and their correction ------------------------------------------------------
+
+
+def test_distinct_negatives_are_corrected_by_inclusion():
+    """By the q of one draw, which makes independent draws unbiased, the bias grows."""
+    problem = nb.Problem(cases.SCORES[0], cases.POPULATION[0])
+    by_inclusion = nb.with_inclusion(nb.sampled_softmax)
+    hard = nb.without_replacement(nb.model(), 3)
+    plain, by_one_draw, exact = (
+        float(nb.exact(problem, hard, loss, split=False).bias_norm)
+        for loss in (nb.infonce, nb.sampled_softmax, by_inclusion)
+    )
+    assert by_one_draw > 5 * plain > 50 * exact
+    assert norm(nb.iid(nb.model(), 3), nb.sampled_softmax, problem) < 1e-12
