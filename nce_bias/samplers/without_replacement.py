@@ -29,6 +29,7 @@ Source: THEORY of the documentation, "Without replacement"; Yellott (1977) for t
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -49,10 +50,15 @@ from nce_bias.proposals import (
 )
 from nce_bias.quadrature import TOLERANCE, gamma_bound, nodes_for, step_for
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.circle import frequencies, without_each_coefficient
 from nce_bias.samplers.products import BLOCK, without_each_product
 
 #: Nodes in tau where values are traced.
 TRACED_NODES = 128
+#: Negatives up to which the coefficient is a product of polynomials; above, a Fourier transform.
+MOST_BY_PRODUCTS = 24
+#: The chance that a label first rings at a later age is nothing, exp(-60).
+LATEST = 60.0
 #: Memory that one call may take, and the multiply-adds after which it is refused (about an hour).
 MOST_BYTES = 8 * 2**30
 MOST_WORK = 5e12
@@ -73,13 +79,12 @@ class WithoutReplacementLaw(Law):
     m: int = eqx.field(static=True)
     nodes: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
+    by_products: bool = eqx.field(static=True)
     clocks: Clocks | None = None
 
     def prepared(self) -> WithoutReplacementLaw:
         """With the grid in tau and the value at z = 0, by which every later one is divided."""
-        return WithoutReplacementLaw(
-            self.log_q, self.m, self.nodes, self.tolerance, clocks=self._clocks()
-        )
+        return dataclasses.replace(self, clocks=self._clocks())
 
     def _clocks(self) -> Clocks:
         left, right = span(self.log_q, self.m, self.tolerance)
@@ -92,12 +97,13 @@ class WithoutReplacementLaw(Law):
     def error(self) -> Float[Array, ""]:
         """The rule's bound at the step in use, and what the two ends cut."""
         assert self.clocks is not None
-        return gamma_bound(self.clocks.step, self.m, jnp) + 2 * self.tolerance
+        transform = 0.0 if self.by_products else self.tolerance
+        return gamma_bound(self.clocks.step, self.m, jnp) + 2 * self.tolerance + transform
 
     @property
     def size(self) -> int:
-        """Elements of a block of the products at one node of the integral in t."""
-        return self.nodes * self.m * 4 * BLOCK
+        """Elements of a block of the products, or of one frequency, at one node in t."""
+        return self.nodes * (self.m * 4 * BLOCK if self.by_products else self.log_q.shape[-1])
 
     def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         clocks = self.clocks if self.clocks is not None else self._clocks()
@@ -106,11 +112,21 @@ class WithoutReplacementLaw(Law):
         return jnp.log(jnp.maximum(ratio, jnp.finfo(exposures.dtype).tiny ** 0.4))
 
     def _laplace(self, clocks: Clocks, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        age = jnp.exp(self.log_q[:, None] + clocks.log_tau)  # q tau, [V, nodes]
-        kept, gone = jnp.exp(-age), -jnp.expm1(-age)
-        f = jnp.exp(-exposures)[:, None]
-        flow = without_each_product(kept, gone * f, age * kept * f, self.m - 1)
+        log_age = self.log_q[:, None] + clocks.log_tau  # q tau, [V, nodes]
+        age, z = jnp.exp(log_age), exposures[:, None]
+        gone = -jnp.expm1(-age)
+        if self.by_products:
+            kept, f = jnp.exp(-age), jnp.exp(-z)
+            flow = without_each_product(kept, gone * f, age * kept * f, self.m - 1)
+        else:
+            rings = jnp.where(age < LATEST, log_age - age - z, -jnp.inf)
+            logs = -age, jnp.log(gone) - z, rings
+            flow = without_each_coefficient(*logs, self.m - 1, self._frequencies)
         return clocks.step * jnp.sum(jnp.asarray(flow), axis=-1)
+
+    @property
+    def _frequencies(self) -> int:
+        return frequencies(self.log_q.shape[-1], self.m - 1, self.tolerance)
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Gumbel top-m: the m largest of log q + noise. Labels with q = 0 are not present."""
@@ -165,7 +181,8 @@ class WithoutReplacement(Sampler):
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
         log_q = log_proposal(self.proposal, scores, popularity)
-        return WithoutReplacementLaw(log_q, self.m, self.nodes, self.tolerance)
+        products = self.m <= MOST_BY_PRODUCTS
+        return WithoutReplacementLaw(log_q, self.m, self.nodes, self.tolerance, products)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With as many nodes in tau as the widest input needs at a tenth of `tolerance`."""
