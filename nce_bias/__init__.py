@@ -9,7 +9,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `top`, `a + b`).
 What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
 `ranking_nce`). How expectations are taken: `exact`, `monte_carlo`; for a model's parameters,
-`gradient_bias`. `data`, `train` and `plot` are loaded when first used.
+`gradient_bias`. What follows from them: `optimal_proposal`, `fixed_point`. `data`, `train` and
+`plot` are loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from nce_bias._checks import NoExactMethod
 from nce_bias.exact import exact
+from nce_bias.fixed_point import FixedPoint, fixed_point
 from nce_bias.losses import (
     LOSSES,
     infonce,
@@ -29,6 +31,7 @@ from nce_bias.losses import (
 )
 from nce_bias.moments import Moments
 from nce_bias.monte_carlo import monte_carlo
+from nce_bias.optimal import OptimalProposal, optimal_proposal
 from nce_bias.parameters import GradientBias, gradient_bias
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
@@ -53,12 +56,15 @@ __all__ = [
     "LOSSES",
     "PROPOSALS",
     "SAMPLERS",
+    "FixedPoint",
     "GradientBias",
     "Moments",
     "NoExactMethod",
+    "OptimalProposal",
     "Problem",
     "data",
     "exact",
+    "fixed_point",
     "from_probabilities",
     "gradient_bias",
     "iid",
@@ -67,6 +73,7 @@ __all__ = [
     "mixture",
     "model",
     "monte_carlo",
+    "optimal_proposal",
     "plot",
     "popularity",
     "ranking_nce",
