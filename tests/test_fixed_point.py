@@ -57,7 +57,11 @@ def test_uncorrected_popularity_negatives_learn_mutual_information(m):
 def test_model_negatives_learn_a_power_of_the_population(temperature):
     """s + s/T = log pop: the negatives follow the scores, or the power would be 1."""
     found = nb.fixed_point(PROBLEM, nb.iid(nb.model(temperature), 3, "keep"))
-    assert_learns(found, temperature / (1 + temperature) * np.log(POPULATION))
+    power = temperature / (1 + temperature) * np.log(POPULATION)
+    assert_learns(found, power)
+    masked = nb.fixed_point(PROBLEM, nb.iid(nb.model(temperature), 3, "mask"))
+    assert masked.status == "ok"
+    assert np.abs(np.asarray(masked.scores) - normalised(power)).max() > 0.01
 
 
 def test_two_labels_and_one_model_negative_by_hand():

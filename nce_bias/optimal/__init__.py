@@ -11,7 +11,7 @@ a score function, the norm of the bias of its parameters, b = sum_x pop(x) J_x^T
 **When zero can be reached.** One input has V - 1 unknowns for V - 1 equations: q can be exactly
 unbiased, at an isolated point. X inputs have X times as many equations, so a shared q is unbiased
 by accident alone; d < V - 1 parameters have fewer, so there it is unbiased in many ways, or none.
-What stands in the way is q >= 0. Against m negatives, each of a weight of at most that of the
+What often stands in the way is q >= 0. Against m negatives, each of a weight of at most that of the
 best other label, an uncorrected loss picks a gold y with a chance of at least
 p_y / (p_y + m max_{y' != y} p_y'), whatever they are drawn from. So gamma = p needs
 
@@ -24,13 +24,13 @@ infinity and hits kept, uniform q is unbiased and the Jacobian there is regular,
 for every m that is large enough. With hits excluded the share of y is also at most
 1 - pop(y) + pop(y) p_y / (p_y + m min p): a label with p_y + pop(y) > 1 keeps a bias for large m.
 There the least bias is a limit that no q attains, the point mass on y, without which as a gold the
-rest of q is renormalised: with a `floor` there is a minimum. The same goes for a corrected gold.
+rest of q is renormalised: with a `floor` there is a minimum.
 
 **Method.** Bounded least squares (`scipy.optimize.least_squares`, a trust region whose iterates
 stay inside the bounds) on the exact bias with its exact Jacobian, V reverse passes per input and
 step; for more than `DENSE` elements of Jacobian L-BFGS, which is far slower to converge. The start
-is the best of uniform, popularity and mean model negatives. For m = 1 the problem is a convex
-quadratic, where uncorrected, and the minimum is global; otherwise it is local.
+is the best of uniform, popularity and mean model negatives. For m = 1, uncorrected, hits masked or
+kept, gamma is linear in q and the minimum global; otherwise it is local.
 
 **Certificate.** `gap` is max over q' of <grad, q - q'> with grad that of half the squared norm: 0
 exactly at a stationary point of the constrained problem, labels with q = 0 included; where the
