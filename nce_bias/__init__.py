@@ -10,8 +10,9 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
 `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
 `with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
-model's parameters, `gradient_bias`; for many cells at once, `sweep`. Whether a sampler or a data
-pipeline draws what it says: `check_sampler`. `data`, `train` and `plot` are loaded when first used.
+model's parameters, `gradient_bias`; for many cells at once, `sweep`. What follows from them:
+`optimal_proposal`, `fixed_point`. Whether a sampler or a data pipeline draws what it says:
+`check_sampler`. `data`, `train` and `plot` are loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 from nce_bias._checks import NoExactMethod
 from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.exact import exact
+from nce_bias.fixed_point import FixedPoint, fixed_point
 from nce_bias.losses import (
     LOSSES,
     Corrected,
@@ -40,6 +42,7 @@ from nce_bias.losses import (
 )
 from nce_bias.moments import Moments
 from nce_bias.monte_carlo import monte_carlo
+from nce_bias.optimal import OptimalProposal, optimal_proposal
 from nce_bias.parameters import GradientBias, gradient_bias
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
@@ -66,10 +69,12 @@ __all__ = [
     "PROPOSALS",
     "SAMPLERS",
     "Corrected",
+    "FixedPoint",
     "GradientBias",
     "Loss",
     "Moments",
     "NoExactMethod",
+    "OptimalProposal",
     "Problem",
     "SamplerCheck",
     "binary_nce",
@@ -77,6 +82,7 @@ __all__ = [
     "data",
     "debiased",
     "exact",
+    "fixed_point",
     "from_probabilities",
     "gradient_bias",
     "hard_reweighted",
@@ -87,6 +93,7 @@ __all__ = [
     "model",
     "monte_carlo",
     "negative_sampling",
+    "optimal_proposal",
     "plot",
     "poisson",
     "popularity",

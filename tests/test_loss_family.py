@@ -160,6 +160,19 @@ def value(loss, present=(True, True, True), gold=S_GOLD):
     return jax.value_and_grad(loss.value, (0, 1))(*args)
 
 
+def test_binary_losses_on_one_set_by_hand():
+    """softplus of the gold and of what is present, slopes by hand."""
+    found, (of_gold, of_negatives) = value(nb.negative_sampling, (True, False, True))
+    odds = np.exp(S_NEGATIVES[[0, 2]])
+    np.testing.assert_allclose(found, np.log1p(np.exp(-S_GOLD)) + np.log1p(odds).sum(), rtol=1e-14)
+    np.testing.assert_allclose(of_gold, -1 / (1 + np.exp(S_GOLD)), rtol=1e-14)
+    np.testing.assert_allclose(
+        of_negatives,
+        np.array([odds[0], 0, odds[1]]) / (1 + np.array([odds[0], 0, odds[1]])),
+        rtol=1e-14,
+    )
+
+
 def test_debiased_and_hard_reweighted_by_hand():
     tau, beta = 0.1, 0.5
     e = np.exp(S_NEGATIVES)

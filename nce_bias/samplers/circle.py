@@ -13,11 +13,11 @@ r is within a factor 2 V of 1 / (the (d + 1)-th largest k / a) however wide the 
 does not depend on r, which is not differentiated and may be rough.
 
 **Frequencies.** The mean over N of them aliases d with d +- N, d +- 2N, ... By Bernstein's
-inequality the sum is that far from its mean with a chance below 2 exp(-n^2 / (2 (s^2 + n / 3))), n =
-N - 3 for the two labels that are left out and the half, with s^2 = sum p (1 - p) <= d (1 - d
-/ V) by Jensen's. `frequencies` takes the least N for which this is below a tolerance: about 9 s + 25,
-not V. They lie at odd multiples of pi / N, half of them by symmetry; none is pi, where some E_y may
-vanish.
+inequality the sum is that far from its mean with a chance below 2 exp(-n^2 / (2 (s^2 + n / 3))),
+n = N - 3 for the two labels that are left out and the half, with s^2 = sum p (1 - p) <= D (1 - D /
+V), D = d + 1/2, by Jensen's. `frequencies` takes the least N for which this is below a tolerance:
+about 9 s + 25, not V. They lie at odd multiples of pi / N, half of them by symmetry; none is pi,
+where some E_y may vanish.
 
 **Accuracy.** Absolute, relative to the chance that d + 1 labels ring; products of non-negative
 polynomials, for few negatives, are relative. Cost O(V N) for each d.
@@ -46,7 +46,8 @@ LEAST = -1e6
 @functools.lru_cache
 def frequencies(labels: int, degree: int, tolerance: float) -> int:
     """The least even N whose aliasing is below `tolerance`."""
-    variance = degree * (1 - degree / labels)
+    mean = degree + 0.5
+    variance = mean * (1 - mean / labels)
     count = 4
     while alias(variance, count) > tolerance:
         count += 2
@@ -66,7 +67,7 @@ def without_each_coefficient(
     degree: int,
     count: int,
 ) -> Float[Array, "V N"]:
-    """C_g at degree `degree` for every g, from `count` frequencies; the last axis is independent."""
+    """C_g for every g, from `count` frequencies; the last axis runs over independent products."""
     log_odds = log_k - log_a
     least, log_r = jax.lax.stop_gradient(_saddle(log_odds, degree))
     u, rung = log_r + log_odds, jax.lax.stop_gradient(log_odds) >= least
