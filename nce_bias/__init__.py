@@ -11,8 +11,9 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
 `with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
 model's parameters, `gradient_bias`; for many cells at once, `sweep`. What follows from them:
-`optimal_proposal`, `fixed_point`. Whether a sampler or a data pipeline draws what it says:
-`check_sampler`. `data`, `train` and `plot` are loaded when first used.
+`optimal_proposal`, `fixed_point`. Conventions of published code by name: `presets`. Whether a
+sampler or a data pipeline draws what it says: `check_sampler`. `data`, `train` and `plot` are
+loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -21,6 +22,7 @@ The library never changes JAX's configuration. For float64 results start with
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from nce_bias import presets
 from nce_bias._checks import NoExactMethod
 from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.exact import exact
@@ -97,6 +99,7 @@ __all__ = [
     "plot",
     "poisson",
     "popularity",
+    "presets",
     "ranking_nce",
     "sampled_softmax",
     "sampled_softmax_both",

@@ -1,0 +1,87 @@
+"""The named conventions: complete, told apart, equal to enumeration on the documented example."""
+
+import numpy as np
+import pytest
+
+import nce_bias as nb
+from tests.oracles.enumeration import enumerate_moments, proposals
+
+PRESETS = nb.presets.PRESETS
+SCORES = np.array([1.0, 0.5, 0.0, -1.0])
+POPULATION = np.array([0.5, 0.1, 0.3, 0.1])
+POPULARITY = np.array([0.4, 0.3, 0.2, 0.1])
+M = 2
+
+
+def q(name, **options):
+    return proposals(name, SCORES, POPULARITY, **options).astype(float)
+
+
+POPULAR, MODEL, RANK = q("popularity"), q("model"), q("log_uniform")
+BLEND = (POPULAR + 0.25) / 2
+#: Each preset as the oracle has it, written out from its source.
+ORACLE = {
+    "paper": (("without_replacement", MODEL, M), "infonce"),
+    "paper_replacement": (("iid", MODEL, M, "exclude"), "infonce"),
+    "tf_sampled_softmax": (("iid", RANK, M, "mask"), "sampled_softmax_both"),
+    "log_uniform": (("iid", RANK, M, "exclude"), "sampled_softmax"),
+    "tfrs_in_batch": (("iid", POPULAR, M, "mask"), "ranking_nce"),
+    "tfrs_in_batch_with_hits": (("iid", POPULAR, M, "keep"), "ranking_nce"),
+    "in_batch_infonce": (("iid", POPULAR, M, "keep"), "infonce"),
+    "mixed_negative_sampling": (("iid", BLEND, M, "mask"), "ranking_nce"),
+    "bengio_senecal_2003": (("iid", POPULAR, M, "keep"), "self_normalized"),
+    "bengio_senecal_2008": (("iid", POPULAR, M, "exclude"), "sampled_softmax"),
+    "blanc_rendle": (("iid", MODEL, M, "exclude"), "sampled_softmax"),
+    "word2vec": (("iid", q("popularity", power=0.75), M, "mask"), "negative_sampling"),
+    "ranking_nce": (("iid", POPULAR, M, "keep"), "ranking_nce"),
+    "binary_nce": (("iid", POPULAR, M, "keep"), "binary_nce"),
+}
+PROBLEM = nb.Problem(SCORES, POPULATION, POPULARITY)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_what_its_source_says(name):
+    found = PRESETS[name](M).exact(PROBLEM)
+    expected = enumerate_moments(SCORES, POPULATION, *ORACLE[name])
+    for field in ("loss", "bias_norm", "cosine", "variance", "coverage"):
+        assert abs(getattr(found, field) - getattr(expected, field)) < 1e-9, field
+
+
+def test_presets_differ_but_for_two_names_of_one():
+    losses = {name: enumerate_moments(SCORES, POPULATION, *ORACLE[name]).loss for name in PRESETS}
+    same = {"ranking_nce", "tfrs_in_batch_with_hits"}
+    kept = sorted(value for name, value in losses.items() if name != "ranking_nce")
+    assert np.diff(kept).min() > 1e-4
+    assert len({losses[name] for name in same}) == 1
+
+
+def test_each_says_what_it_is():
+    assert set(ORACLE) == set(PRESETS)
+    words = set()
+    for name, make in PRESETS.items():
+        preset = make(3)
+        assert preset.name == name and preset.sampler.m == 3
+        assert repr(preset) == f"{name}: {preset.sampler!r}, {preset.loss.name}"
+        assert (len(preset.words) > 40 and "(" in preset.source) or "TensorFlow" in preset.source
+        words.add(preset.words)
+        assert preset.popular == ("model" not in repr(preset.sampler))
+    assert len(words) == len(PRESETS)
+
+
+def test_a_problem_without_popularity():
+    problem = nb.Problem(SCORES, POPULATION)
+    with pytest.raises(ValueError) as caught:
+        PRESETS["word2vec"](2).exact(problem)
+    assert str(caught.value) == (
+        "problem: word2vec draws from the popularity, and this problem has one input whose "
+        "pop(y|x) stands for it; expected a popularity pop(y) of its own, or several inputs to "
+        "average. Pass popularity=..., the shares of the labels over all inputs, to nb.Problem."
+    )
+    PRESETS["paper"](2).check(problem)
+    two = nb.Problem(np.stack([SCORES, SCORES]), np.stack([POPULATION, POPULARITY]))
+    PRESETS["word2vec"](2).check(two)
+
+
+def test_m_is_checked():
+    with pytest.raises(ValueError, match="m: got 0; expected a whole number >= 1"):
+        PRESETS["paper"](0)
