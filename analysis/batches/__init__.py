@@ -1,0 +1,1 @@
+"""The batch size at which bias overtakes noise."""

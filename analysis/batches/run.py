@@ -1,0 +1,89 @@
+"""The question: up to which batch size does the bias of a contrastive gradient not matter.
+
+A bilinear model, its parameter gradient from a batch of B examples against the gradient of cross
+entropy: squared bias + (variance + variance between inputs) / B, all exact.
+"""
+
+import itertools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import softmax
+
+import nce_bias as nb
+from analysis import tables
+
+#: About how long a run takes on two cores, in seconds.
+SECONDS = {"full": 25, "quick": 15}
+
+LABELS, INPUTS, WIDTH, SEED = 100, 24, 8, 0
+LEARNT = 0.5
+SIZES, QUICK_SIZES = (8, 64), (8,)
+BATCHES = tuple(10**k for k in range(7))
+#: Shares of (popularity against uniform) and of (model against those), so that all compile once.
+KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "model": (0.0, 1.0)}
+LOSSES = (nb.infonce, nb.sampled_softmax)
+
+
+def score(params: Any, x: Any) -> Any:
+    """One row of scores: labels' vectors against the input's."""
+    return params["labels"] @ (params["inputs"] @ x)
+
+
+def setting() -> tuple[Any, np.ndarray, np.ndarray]:
+    """Parameters half way to a bilinear truth, inputs, and the population of the truth."""
+    rng = np.random.default_rng(SEED)
+    labels, inputs = rng.normal(size=(LABELS, WIDTH)), rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5
+    x = rng.normal(size=(INPUTS, WIDTH))
+    population = softmax(x @ inputs.T @ labels.T, axis=1)
+    params = {"labels": jnp.asarray(LEARNT * labels), "inputs": jnp.asarray(inputs)}
+    return params, x, population
+
+
+def proposal(popular: float, hard: float) -> Any:
+    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
+    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
+
+
+def run(out: pathlib.Path, *, quick: bool = False) -> None:
+    """Write ``moments.csv``, ``error.csv`` and ``meta.json`` to `out`."""
+    jax.config.update("jax_enable_x64", True)
+    params, x, population = setting()
+    cells: list[Any] = list(
+        itertools.product(QUICK_SIZES if quick else SIZES, KINDS.items(), LOSSES)
+    )
+    moments, errors = [], []
+    for m, (kind, shares), loss in tables.progress(
+        [*cells, (LABELS - 1, ("full softmax", ()), nb.infonce)], "batches"
+    ):
+        # all wrong labels leave the candidate softmax nothing to draw: it is the full one
+        sampler = nb.iid(proposal(*shares), m) if shares else nb.top(m)
+        found = nb.gradient_bias(score, params, x, population, sampler, loss, variance=True)
+        bias, noise = float(found.norm), float(found.variance + found.variance_inputs)
+        place = {"negatives": kind, "loss_function": loss.name, "m": m}
+        moments.append(
+            place
+            | {
+                "bias_norm": bias,
+                "relative_bias": float(found.relative_norm),
+                "cosine": float(found.cosine),
+                "variance": float(found.variance),
+                "variance_inputs": float(found.variance_inputs),
+                "overtaken_at": noise / bias**2 if bias > 1e-9 else float("inf"),
+            }
+        )
+        errors += [place | {"batch": b, "mse": bias**2 + noise / b} for b in BATCHES]
+    tables.write(
+        out,
+        {"moments": moments, "error": errors},
+        analysis="batches",
+        quick=quick,
+        labels=LABELS,
+        inputs=INPUTS,
+        width=WIDTH,
+        seed=SEED,
+        learnt=LEARNT,
+    )

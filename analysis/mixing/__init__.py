@@ -1,0 +1,1 @@
+"""The share of hard negatives, and two ways of mixing."""

@@ -1,0 +1,1 @@
+"""The negatives of least bias."""

@@ -1,0 +1,1 @@
+"""Published conventions in bias and variance."""

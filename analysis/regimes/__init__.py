@@ -1,0 +1,1 @@
+"""Where hard negatives have less bias than random ones."""

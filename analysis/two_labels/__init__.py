@@ -1,0 +1,1 @@
+"""Two labels, in closed form."""
