@@ -225,6 +225,7 @@ def test_hard_reweighting_takes_from_the_easy():
     ("call", "message"),
     [
         (lambda: nb.debiased(1.0), "tau: got 1.0; expected a number in [0, 1). Pass tau=0.1."),
+        (lambda: nb.debiased(1.5), "tau: got 1.5; expected a number in [0, 1). Pass tau=0.1."),
         (lambda: nb.hard_reweighted(-1.0), "beta: got -1.0; expected a number >= 0."),
         (lambda: nb.debiased(0.1, 0.0), "temperature: got 0.0; expected a number > 0."),
     ],
@@ -233,6 +234,17 @@ def test_parameters_out_of_range(call, message):
     with pytest.raises(ValueError) as caught:
         call()
     assert str(caught.value).startswith(message)
+
+
+def test_a_label_out_of_reach_costs_a_binary_loss_nothing():
+    """Score -inf, never the gold: its logistic loss is 0 as a negative and absent as a gold."""
+    scores = np.array([0.3, -np.inf, 1.0])
+    sampler = nb.iid(nb.uniform(), 2, "keep")
+    found = nb.exact(nb.Problem(scores, [0.4, 0.0, 0.6]), sampler, nb.negative_sampling)
+    losses = np.log1p(np.exp(-scores[[0, 2]])), np.log1p(np.exp(scores[[0, 2]]))
+    by_hand = np.array([0.4, 0.6]) @ losses[0] + 2 / 3 * losses[1].sum()
+    np.testing.assert_allclose(found.loss, by_hand, rtol=1e-14)
+    assert found.method == "exact, closed form, float64"
 
 
 def test_no_exact_method_names_monte_carlo():
