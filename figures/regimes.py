@@ -11,7 +11,7 @@ from nce_bias import plot
 PANELS = {"independent": "Independent draws", "distinct": "Distinct draws"}
 FINDING = (
     "Hard negatives have less bias than random ones (blue) where distinct draws cover the\n"
-    "population, or where there is next to nothing to learn; elsewhere more, up to thirty-fold."
+    "population, or where there is next to nothing to learn; elsewhere more, thirty-fold and beyond."
 )
 LETTERS = {"uniform": "u", "popularity": "p", "mixed": "x", "model": "M"}
 
@@ -34,7 +34,15 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             best = rows.loc[rows.groupby(["entropy", "m"])["bias_norm"].idxmin()]
             for _, row in best.iterrows():
                 at = ratio.columns.get_loc(row["m"]), ratio.index.get_loc(row["entropy"])
-                ax.text(*at, LETTERS[row["negatives"]], ha="center", va="center", fontsize=5.5)
+                dark = abs(ratio.loc[row["entropy"], row["m"]]) > 0.9
+                ax.text(
+                    *at,
+                    LETTERS[row["negatives"]],
+                    ha="center",
+                    va="center",
+                    fontsize=5.5,
+                    color="white" if dark else "black",
+                )
             ax.set_yticks(places, [f"{entropy:.2f}" for entropy in ratio.index], fontsize=6)
             ax.set_xticks(sizes, [str(m) for m in ratio.columns])
             ax.set_xlabel("number of negatives $m$")
