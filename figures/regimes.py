@@ -11,7 +11,7 @@ from nce_bias import plot
 PANELS = {"independent": "Independent draws", "distinct": "Distinct draws"}
 FINDING = (
     "Hard negatives have less bias than random ones (blue) where distinct draws cover the\n"
-    "population, or where there is next to nothing to learn; elsewhere more, thirty-fold and beyond."
+    "population, or where there is next to nothing to learn; elsewhere more, thirty-fold or so."
 )
 LETTERS = {"uniform": "u", "popularity": "p", "mixed": "x", "model": "M"}
 
