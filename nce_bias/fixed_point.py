@@ -42,7 +42,7 @@ from scipy.sparse.linalg import LinearOperator, gmres
 
 from nce_bias._checks import check_count, is_traced, refuse
 from nce_bias.exact import exact
-from nce_bias.losses import CandidateSoftmax, infonce
+from nce_bias.losses import Loss, infonce
 from nce_bias.moments import Moments
 from nce_bias.problem import Problem
 from nce_bias.quadrature import TOLERANCE
@@ -96,7 +96,7 @@ class FixedPoint(eqx.Module):
 def fixed_point(
     problem: Problem,
     sampler: Sampler,
-    loss: CandidateSoftmax = infonce,
+    loss: Loss = infonce,
     *,
     steps: int = 200,
     tolerance: float = 1e-10,

@@ -196,3 +196,18 @@ def test_refused():
         "problem: got traced values; expected concrete ones. Call fixed_point outside jax.jit, "
         "jax.vmap and jax.grad."
     )
+
+
+def test_binary_losses_learn_the_population_and_mutual_information():
+    """Unnormalised: binary NCE log pop, negative sampling log pop - log(m q), hits kept.
+
+    Masked, a gold is told from noise that it never is: neither holds.
+    """
+    problem = nb.Problem(np.zeros(5), POPULATION[0], POPULARITY)
+    log_pop = np.log(POPULATION[0])
+    mutual = log_pop - np.log(4 * POPULARITY)
+    for loss, expected in ((nb.binary_nce, log_pop), (nb.negative_sampling, mutual)):
+        found = nb.fixed_point(problem, nb.iid(nb.popularity(), 4, hits="keep"), loss)
+        np.testing.assert_allclose(found.scores, expected, rtol=0, atol=1e-10)
+        masked = nb.fixed_point(problem, nb.iid(nb.popularity(), 4, hits="mask"), loss)
+        assert np.abs(np.asarray(masked.scores) - expected).max() > 0.05

@@ -48,7 +48,7 @@ from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import check_count, is_traced, refuse
 from nce_bias.exact import exact
-from nce_bias.losses import CandidateSoftmax, infonce
+from nce_bias.losses import Loss, infonce
 from nce_bias.moments import Moments
 from nce_bias.optimal.objective import Objective, pull_back
 from nce_bias.optimal.search import descend, least_squares
@@ -115,7 +115,7 @@ class OptimalProposal(eqx.Module):
 def optimal_proposal(
     problem: Problem,
     m: int,
-    loss: CandidateSoftmax = infonce,
+    loss: Loss = infonce,
     *,
     hits: str = "mask",
     floor: float = 0.0,

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import refuse
 from nce_bias.exact import exact
-from nce_bias.losses import CandidateSoftmax
+from nce_bias.losses import Loss
 from nce_bias.problem import Problem
 from nce_bias.proposals import FromProbabilities
 from nce_bias.samplers import iid
@@ -32,7 +32,7 @@ class Objective(eqx.Module):
     """Residuals r(b) whose norm is the bias, weighted over inputs or pulled back by `pull`."""
 
     problem: Problem
-    loss: CandidateSoftmax
+    loss: Loss
     hits: str = eqx.field(static=True)
     floor: Float[Array, ""]
     pull: Float[Array, "k XV"] | None
@@ -41,7 +41,7 @@ class Objective(eqx.Module):
     def __init__(
         self,
         problem: Problem,
-        loss: CandidateSoftmax,
+        loss: Loss,
         hits: str,
         floor: float,
         pull: Float[Array, "k XV"] | None,
