@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 
 from nce_bias._checks import check_count, refuse
-from nce_bias.losses import LOSSES
+from nce_bias.losses import LOSSES, Loss
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
@@ -77,7 +77,7 @@ def named_losses(given: Any) -> list[Any]:
             if loss not in LOSSES:
                 raise refuse("losses", f"got {loss!r}", what, remedy)
             loss = LOSSES[loss]
-        if not isinstance(loss, eqx.Module) or isinstance(loss, Sampler | Problem):
+        if not isinstance(loss, Loss):
             raise refuse("losses", f"got {_words(loss)}", what, remedy)
         found.append(loss)
     return list(_not_empty("losses", found, what, remedy))
