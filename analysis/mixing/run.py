@@ -15,7 +15,7 @@ import nce_bias as nb
 from analysis import tables
 
 #: About how long a run takes on two cores, in seconds.
-SECONDS = {"full": 30, "quick": 12}
+SECONDS = {"full": 60, "quick": 20}
 
 LABELS, INPUTS, SEED = 100, 8, 0
 LEARNT, NOISE = 0.6, 0.6

@@ -14,7 +14,7 @@ import nce_bias as nb
 from analysis import tables
 
 #: About how long a run takes on two cores, in seconds.
-SECONDS = {"full": 45, "quick": 20}
+SECONDS = {"full": 40, "quick": 25}
 
 LABELS, SEED, SPREAD = 50, 0, 2.0
 SIZES, QUICK_SIZES = (1, 2, 4, 8, 16, 32), (1, 16)

@@ -14,7 +14,7 @@ import nce_bias as nb
 from analysis import tables
 
 #: About how long a run takes on two cores, in seconds.
-SECONDS = {"full": 8, "quick": 8}
+SECONDS = {"full": 5, "quick": 5}
 
 HITS = ("keep", "mask", "exclude")
 SIZES = (1, 2, 8, 64)
