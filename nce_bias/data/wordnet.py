@@ -38,25 +38,30 @@ def definitions() -> tuple[Definition, ...]:
         If the archive is not the one this version was released with.
     """
     found = []
+    for name, content in files().items():
+        if not name.startswith("documents/") or name == "documents/contexts.json":
+            continue
+        for line in content.splitlines():
+            entry = json.loads(line)
+            words = tuple(entry["text"].split())
+            found.append(Definition(entry["document_id"], entry["title"], words))
+    return tuple(sorted(found))
+
+
+def files() -> dict[str, bytes]:
+    """The JSON files of the archive: name within it, such as ``mentions/val.json``, to content."""
+    found = {}
     with tarfile.open(fileobj=io.BytesIO(lzma.decompress(_checked_bytes()))) as archive:
         for member in archive:
             file = archive.extractfile(member)  # None for folders
-            if file is None or not _holds_definitions(member.name):
-                continue
-            for line in file:
-                entry = json.loads(str(line, "utf-8"))
-                words = tuple(entry["text"].split())
-                found.append(Definition(entry["document_id"], entry["title"], words))
-    return tuple(sorted(found))
+            if file is not None and member.name.endswith(".json"):
+                found[member.name.split("/", 1)[1]] = file.read()
+    return found
 
 
 def licence_text() -> str:
     """Give the licence of the definitions, in full."""
     return (importlib.resources.files(_HERE) / "WORDNET_LICENSE").read_text("utf-8")
-
-
-def _holds_definitions(name: str) -> bool:
-    return "/documents/" in name and not name.endswith("/contexts.json")
 
 
 def _checked_bytes() -> bytes:

@@ -1,0 +1,122 @@
+"""Zero-shot entity linking as a data set: worlds of entities, and mentions of them in context."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+SPLITS = ("train", "val", "test")
+
+
+class Entity(NamedTuple):
+    """A label: what may be linked to."""
+
+    id: str
+    title: str
+    text: str
+    world: str
+    count: int  # tagged occurrences of it in a corpus, 0 where the files do not say
+
+    @property
+    def description(self) -> str:
+        """Title and text as an encoder reads them: "title : text"."""
+        return f"{self.title} : {self.text}"
+
+
+class Mention(NamedTuple):
+    """An input: the words of a mention with those around it, and the entity it means."""
+
+    id: str
+    left: str
+    text: str
+    right: str
+    label: int  # an index into the entities
+    world: str
+    category: str  # overlap of mention and title, as ZeShEL defines it: HIGH_OVERLAP, ...
+
+    @property
+    def context(self) -> str:
+        """The mention within the words on both sides of it."""
+        return " ".join(part for part in (self.left, self.text, self.right) if part)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EntityLinking:
+    """Mentions of three splits, and the entities of their worlds.
+
+    A mention is linked among the entities of its own *world*: these are its label space.  No world
+    is in two splits, so that every entity of a test mention is new: zero-shot.
+
+    Attributes
+    ----------
+    entities : tuple of Entity, length N
+        World after world; within a world in the order of the files.
+    mentions : mapping of "train", "val", "test" to tuples of Mention
+        In the order of the files.
+    spans : mapping of world to slice
+        The entities of each world.
+    source, licence : str
+        Where the text comes from and how it may be used.
+
+    Source: Logeswaran et al. (2019), *Zero-Shot Entity Linking by Reading Entity Descriptions*.
+    """
+
+    entities: tuple[Entity, ...]
+    mentions: Mapping[str, tuple[Mention, ...]]
+    spans: Mapping[str, slice]
+    source: str
+    licence: str
+
+    def worlds(self, split: str) -> tuple[str, ...]:
+        """Worlds with a mention in this split, sorted."""
+        return tuple(sorted({mention.world for mention in self._split(split)}))
+
+    def labels(self, split: str) -> Int[np.ndarray, "n"]:
+        """The entity each mention of the split means."""
+        return np.array([mention.label for mention in self._split(split)])
+
+    def candidates(self, split: str) -> Int[np.ndarray, "n 2"]:
+        """First and one-past-last entity of each mention's world."""
+        spans = (self.spans[mention.world] for mention in self._split(split))
+        return np.array([(span.start, span.stop) for span in spans])
+
+    def popularity(self, world: str) -> Float[np.ndarray, "V"]:
+        """Share of each entity of a world among tagged occurrences, each counted once more.
+
+        The one added (Laplace's rule) gives entities never seen a popularity above 0: a popularity
+        proposal must be able to draw every label.
+        """
+        if world not in self.spans:
+            known = ", ".join(sorted(self.spans))
+            raise ValueError(f"world is {world!r}, expected one of {known}")
+        counts = np.array([entity.count for entity in self.entities[self.spans[world]]]) + 1.0
+        return counts / counts.sum()
+
+    def _split(self, split: str) -> tuple[Mention, ...]:
+        if split not in self.mentions:
+            raise ValueError(f"split is {split!r}, expected one of {', '.join(self.mentions)}")
+        return self.mentions[split]
+
+    def __repr__(self) -> str:
+        """Write the card: entities and mentions of each split, entropy, source, licence."""
+        lines = [("labels", f"{len(self.entities)} entities in {len(self.spans)} worlds")]
+        for split, mentions in self.mentions.items():
+            worlds = self.worlds(split)
+            inside = sum(self.spans[w].stop - self.spans[w].start for w in worlds)
+            where = f"{len(worlds)} worlds" if len(worlds) > 3 else ", ".join(worlds)
+            lines.append((split, f"{len(mentions)} mentions, {inside} entities ({where})"))
+        golds = Counter(mention.label for found in self.mentions.values() for mention in found)
+        label, top = golds.most_common(1)[0]
+        total = golds.total()
+        entropy = -sum(n / total * math.log(n / total) for n in golds.values())
+        lines += [
+            ("entropy", f"{entropy:.3f} nats (linked entities)"),
+            ("top-1 share", f"{top / total:.2%} ({self.entities[label].title!r})"),
+            ("source", self.source),
+            ("licence", self.licence),
+        ]
+        return "EntityLinking\n" + "\n".join(f"  {name:<12} {value}" for name, value in lines)
