@@ -112,9 +112,7 @@ def entity_linking() -> EntityLinking:
     return read(files, 1000, 1000, wordnet.SOURCE, wordnet.LICENCE)
 
 
-def read(
-    files: Files, context: int, description: int, source: str, licence: str
-) -> EntityLinking:
+def read(files: Files, context: int, description: int, source: str, licence: str) -> EntityLinking:
     """Mentions first, then the documents they need: nothing else of a long text is kept."""
     for name, words in {"context": context, "description": description}.items():
         if words < 1:
@@ -141,7 +139,9 @@ def read(
                 ids[document["document_id"]] = len(entities)
                 text = " ".join(words[:description])
                 count = document.get("sense_count", 0)
-                entities.append(Entity(document["document_id"], document["title"], text, world, count))
+                entities.append(
+                    Entity(document["document_id"], document["title"], text, world, count)
+                )
         if world in worlds:
             spans[world] = slice(begin, len(entities))
     mentions = {split: [] for split in SPLITS}
