@@ -2,8 +2,8 @@
 
 Format (Logeswaran et al. 2019), one JSON object a line: ``documents/<world>.json`` with
 ``document_id``, ``title``, ``text``; ``mentions/{train,val,test}.json`` with ``mention_id``,
-``context_document_id``, ``label_document_id``, ``start_index``, ``end_index`` (words of the context,
-counted from 0, inclusive), ``text``, ``corpus`` (the world), ``category``.
+``context_document_id``, ``label_document_id``, ``start_index``, ``end_index`` (words of the
+context, counted from 0, inclusive), ``text``, ``corpus`` (the world), ``category``.
 """
 
 import functools
@@ -97,9 +97,9 @@ def load_zeshel(
 def entity_linking() -> EntityLinking:
     """Zero-shot entity linking on WordNet 3.0: 75,919 entities, 22,202 mentions, 20 worlds.
 
-    An entity is a synset (title: its first lemma; text: its definition), a mention that lemma within
-    a usage example of the synset, a world a lexicographer file.  Training, validation and test share
-    no world.  Examples are short, so contexts are whole.  Read when first asked for, then kept.
+    An entity is a synset (title: its first lemma; text: its definition), a mention that lemma
+    within a usage example of the synset, a world a lexicographer file.  Training, validation and
+    test share no world.  Examples are short, so contexts are whole.  Read when first asked for, then kept.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def read(files: Files, context: int, description: int, source: str, licence: str
     for name in sorted(name for name in files if name.startswith("documents/")):
         world = pathlib.PurePath(name).stem
         begin = len(entities)
-        for where, document in _documents(files, name, seen):
+        for document in _documents(files, name, seen):
             words = document["text"].split()
             for index in wanted.get(document["document_id"], ()):
                 sides[index] = _sides(given[index], words, context)
@@ -211,14 +211,12 @@ def _lines(
             yield where, entry
 
 
-def _documents(
-    files: Files, name: str, seen: dict[str, str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(files: Files, name: str, seen: dict[str, str]) -> Iterator[dict[str, Any]]:
     for where, entry in _lines(files, name, {"document_id": str, **ROLE}):
         first = seen.setdefault(entry["document_id"], where)
         if first != where:
             raise _repeated(where, "document_id", entry["document_id"], first)
-        yield where, entry
+        yield entry
 
 
 def _mentions(files: Files, split: str) -> list[_Given]:

@@ -1,0 +1,162 @@
+"""A data set as a trainer wants it: token states of every text, labels and their worlds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from nce_bias._checks import refuse
+from nce_bias.data import EntityLinking
+from nce_bias.text import TokenStates, cached
+from nce_bias.train.tower import Batch
+
+LONGEST = 32  # tokens of a text that are read
+SAMPLE = 200_000  # tokens whose mean is the centre
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Texts:
+    """Token states of texts, and the role of each token (0 unless it is a mention's)."""
+
+    states: TokenStates
+    roles: Int[np.ndarray, " N"]
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.states)
+
+    @property
+    def lengths(self) -> Int[np.ndarray, " n"]:
+        """Tokens read of each text."""
+        return np.minimum(np.diff(self.states.starts), LONGEST)
+
+    def padded(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
+        """Some texts, each cut or padded to `length` tokens."""
+        states, ids, mask = self.states.padded(rows, length)
+        at = np.where(mask, self.states.starts[rows][:, None] + np.arange(length), 0)
+        return Batch(states, ids, np.where(mask, self.roles[at], 0), mask)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Corpus:
+    """Encoded entities and mentions.
+
+    Attributes
+    ----------
+    entities : Texts
+        All N of them, world after world.
+    mentions : mapping of split to Texts
+    labels : mapping of split to int [n]
+        The entity that each mention means.
+    candidates : mapping of split to int [n, 2]
+        First and one-past-last entity of each mention's world.
+    counts : int [N]
+        Occurrences of each entity in tagged text: popularity is proportional to counts + 1.
+    vocabulary : int
+        Number of token ids.
+    name : str
+        Of data and encoder.
+    """
+
+    entities: Texts
+    mentions: Mapping[str, Texts]
+    labels: Mapping[str, Int[np.ndarray, " n"]]
+    candidates: Mapping[str, Int[np.ndarray, "n 2"]]
+    counts: Int[np.ndarray, " N"]
+    vocabulary: int
+    name: str
+
+    def label_space(self, split: str) -> Int[np.ndarray, " V"]:
+        """Entities of all worlds of a split, in order."""
+        worlds = np.unique(self.candidates[split], axis=0)
+        return np.concatenate([np.arange(first, end) for first, end in worlds])
+
+    def rarity(self) -> Float[np.ndarray, " vocabulary"]:
+        """log((N + 1) / (n + 1/2)): n of N entities of the training worlds have the word."""
+        starts, ids = self.entities.states.starts, np.asarray(self.entities.states.ids)
+        found = np.zeros(self.vocabulary)
+        space = self.label_space("train")
+        for entity in space:
+            found[np.unique(ids[starts[entity] : starts[entity + 1]])] += 1
+        return np.maximum(np.log((len(space) + 1) / (found + 0.5)), 0.0)
+
+    def center(self) -> Float[np.ndarray, " H"]:
+        """Mean state of the tokens of the training worlds' entities (of a fixed sample)."""
+        space = self.label_space("train")
+        starts = self.entities.states.starts
+        spans = [np.arange(starts[entity], starts[entity + 1]) for entity in space]
+        tokens = np.concatenate(spans)
+        tokens = tokens[:: max(1, len(tokens) // SAMPLE)]
+        return np.asarray(self.entities.states.values[tokens], np.float64).mean(axis=0)
+
+    def __repr__(self) -> str:
+        """Sizes, in one line."""
+        sizes = ", ".join(f"{len(texts)} {split}" for split, texts in self.mentions.items())
+        return f"Corpus({self.name}: {len(self.entities)} entities, mentions {sizes})"
+
+
+def corpus(
+    data: EntityLinking, encoder: Any, *, folder: Any = None, limit: int | None = None
+) -> Corpus:
+    """Encode a data set, or read its states from the cache.
+
+    Parameters
+    ----------
+    data : EntityLinking
+    encoder
+        An encoder of `nb.text`.
+    folder : path, optional
+        Of the cache; see `nb.text.cached`.
+    limit : int, optional
+        Keep at most that many mentions of each split, evenly spread over the file.
+
+    Raises
+    ------
+    ValueError
+        If the encoder says a text has no token.
+    """
+    mentions = {
+        split: found if limit is None else found[:: max(1, -(-len(found) // limit))]
+        for split, found in data.mentions.items()
+    }
+    entities = cached(encoder, [entity.description for entity in data.entities], folder)
+    texts = {
+        split: _marked(encoder, cached(encoder, [m.context for m in found], folder), found)
+        for split, found in mentions.items()
+    }
+    spans = data.spans
+    return Corpus(
+        Texts(entities, np.zeros(len(entities.ids), np.int32)),
+        texts,
+        {split: np.array([m.label for m in found]) for split, found in mentions.items()},
+        {
+            split: np.array([(spans[m.world].start, spans[m.world].stop) for m in found])
+            for split, found in mentions.items()
+        },
+        np.array([entity.count for entity in data.entities]),
+        entities.vocabulary,
+        f"{data.source}; {encoder.fingerprint}",
+    )
+
+
+def _marked(encoder: Any, states: TokenStates, mentions: Sequence[Any]) -> Texts:
+    """Roles: 1 for the tokens of the mention itself, whose place follows from those before it."""
+    before = np.asarray(encoder.lengths([mention.left for mention in mentions]))
+    inside = np.asarray(encoder.lengths([mention.text for mention in mentions]))
+    starts = states.starts[:-1] + encoder.prefix + before
+    roles = np.zeros(len(states.ids) + 1, np.int32)
+    ends = np.minimum(starts + inside, states.starts[1:])
+    for start, end in zip(np.minimum(starts, ends), ends, strict=True):
+        roles[start:end] = 1
+    if np.any(np.diff(states.starts) < 1):
+        raise refuse(
+            "encoder",
+            f"text {int(np.argmin(np.diff(states.starts)))} has no token",
+            "one token or more for each text",
+            "Give empty texts a token that stands for nothing.",
+        )
+    return Texts(states, roles[:-1])

@@ -1,0 +1,138 @@
+r"""Negatives mined with the model as it stands: any sampler of the library, once an epoch.
+
+Scores of every training mention against its world are taken at the start of an epoch, by the
+model of that moment; a sampler draws from them. Its label space is all N training entities, of
+which those outside the mention's world have the score -inf: uniform negatives come from everywhere,
+hard ones and those of the model from the world, where the mention will be linked.
+
+A loss that corrects takes log q off: q is that of the moment of drawing. It is kept beside the
+labels, as the amount to add to a score that is computed later.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from nce_bias.losses import Loss
+from nce_bias.samplers import Sampler
+from nce_bias.train.corpus import Corpus
+from nce_bias.train.ranking import world_scores
+from nce_bias.train.retriever import Retriever
+
+TRIES = 8  # labels drawn in reserve for each repeated one
+
+
+class Mined(eqx.Module):
+    """Candidates of n mentions: column 0 is the gold.
+
+    Attributes
+    ----------
+    labels : int `[n, K]`
+        Entities.
+    present : bool `[n, K]`
+        False where the sampler gave no label.
+    offsets : `[n, K]`
+        What the loss's correction adds to the score: -log q, or 0.
+    """
+
+    labels: Int[np.ndarray, "n K"]
+    present: Bool[np.ndarray, "n K"]
+    offsets: Float[np.ndarray, "n K"]
+
+
+def mine(
+    model: Retriever,
+    corpus: Corpus,
+    rows: Int[np.ndarray, " n"],
+    sampler: Sampler,
+    loss: Loss,
+    *,
+    seed: int,
+    split: str = "train",
+    distinct: bool = True,
+) -> Mined:
+    """Draw the candidates of an epoch.
+
+    Parameters
+    ----------
+    model, corpus, split
+        Whose scores, of which texts.
+    rows : int `[n]`
+        Mentions.
+    sampler, loss
+        Negatives, and the correction they get.
+    seed : int
+    distinct : bool
+        A label drawn twice for one mention (by two parts of a sum, or with replacement) is
+        replaced by one drawn uniformly from the rest, with its offset kept. A sampler that gives
+        the gold keeps it.
+    """
+    space = corpus.label_space(split)
+    places = np.full(len(corpus.entities), -1)
+    places[space] = np.arange(len(space))
+    popularity = (corpus.counts[space] + 1.0) / np.sum(corpus.counts[space] + 1.0)
+    slots = sampler.slots(len(space))
+    found = Mined(
+        np.empty((len(rows), 1 + slots), np.int32),
+        np.empty((len(rows), 1 + slots), bool),
+        np.empty((len(rows), 1 + slots), np.float32),
+    )
+    order = np.full(len(corpus.labels[split]), -1)
+    order[rows] = np.arange(len(rows))
+    key = jax.random.key(seed)
+    for part in world_scores(model, corpus, split, rows):
+        at = order[part.rows]
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(part.rows))
+        gold = places[corpus.labels[split][part.rows]]
+        scores = np.full((len(at), len(space)), -np.inf, np.float32)
+        begin = places[part.first]
+        scores[:, begin : begin + part.scores.shape[1]] = part.scores
+        labels, present, offsets = _draw(
+            keys, scores, jnp.asarray(gold), jnp.asarray(popularity, jnp.float32), sampler, loss
+        )
+        found.labels[at] = np.concatenate([gold[:, None], labels], axis=1)
+        found.present[at] = np.concatenate([np.ones((len(at), 1), bool), present], axis=1)
+        found.offsets[at] = offsets
+    if distinct:
+        _replace_repeats(found, len(space), np.random.default_rng(seed))
+    found.labels[:] = space[found.labels]
+    return found
+
+
+@eqx.filter_jit
+def _draw(
+    keys: PRNGKeyArray,
+    scores: Float[Array, "B V"],
+    gold: Int[Array, " B"],
+    popularity: Float[Array, " V"],
+    sampler: Sampler,
+    loss: Loss,
+):
+    def one(entry):
+        key, scores, gold = entry
+        law = sampler.law(scores, popularity)
+        labels, present = law.draw(key, gold)
+        corrected = loss.corrected(jnp.zeros_like(scores), law, sampler.m)
+        own, others = corrected.gold[gold], corrected.negatives_of(gold)[labels]
+        return labels, present, jnp.concatenate([own[None], jnp.where(present, others, 0.0)])
+
+    return jax.lax.map(one, (keys, scores, gold))
+
+
+def _replace_repeats(found: Mined, labels: int, generator: np.random.Generator) -> None:
+    """In place: second occurrences of a label become labels that the row does not have."""
+    order = np.argsort(found.labels, axis=1, kind="stable")
+    ranked = np.take_along_axis(found.labels, order, axis=1)
+    again = np.zeros_like(found.present)
+    np.put_along_axis(again[:, :], order[:, 1:], ranked[:, 1:] == ranked[:, :-1], axis=1)
+    again &= found.present
+    for row in np.flatnonzero(again.any(axis=1)):
+        here = np.flatnonzero(again[row])
+        taken = set(found.labels[row].tolist())
+        free = (label for label in generator.permutation(labels) if label not in taken)
+        for place in here:
+            found.labels[row, place] = next(free, found.labels[row, place])

@@ -1,0 +1,127 @@
+r"""A tower: from the states of a text's tokens to the columns that a score function takes.
+
+States h_i of frozen tokens (centred) are projected by one matrix W_r for each role r a token can
+have (a word of the mention, a word of its context), and gated by one number g for each word of the
+vocabulary, seeded by how rare the word is. Two kinds of columns:
+
+* **pooled**: column k is the unit vector along sum_i w_i W h_i with w = softmax_i(g_i + q_k . h_i).
+* **tokens**: column i is the unit vector along W h_i, times w_i = softmax_i(g_i) if gated.
+
+A pooled column needs one projection, not one for each token: the sum is taken first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+TINY = 1e-12  # added to squared lengths: the gradient of the unit vector of 0 is finite
+
+
+class Batch(NamedTuple):
+    """Padded texts.
+
+    Attributes
+    ----------
+    states : `[B, T, H]`
+    ids : int `[B, T]`
+        Of the vocabulary.
+    roles : int `[B, T]`
+    mask : bool `[B, T]`
+        True for a real token.
+    """
+
+    states: Float[Array, "B T H"]
+    ids: Int[Array, "B T"]
+    roles: Int[Array, "B T"]
+    mask: Bool[Array, "B T"]
+
+
+class Columns(NamedTuple):
+    """What a score takes of B texts: columns `[B, n, d]` and a mask `[B, n]`."""
+
+    states: Float[Array, "B n d"]
+    mask: Bool[Array, "B n"]
+
+
+class Tower(eqx.Module):
+    """Columns of texts, from their token states.
+
+    Attributes
+    ----------
+    project : `[roles, H, d]`
+    gates : `[roles, vocabulary]`
+        Logits of the words' weights.
+    queries : `[n, H]`
+        What each of n pooled columns looks for beside the gates; n = 0 for columns of tokens.
+    center : `[H]`
+        Taken off every state; not trained.
+    gated : bool
+        Whether columns of tokens have weights that sum to 1, or length 1 each.
+    """
+
+    project: Float[Array, "roles H d"]
+    gates: Float[Array, "roles vocabulary"]
+    queries: Float[Array, "n H"]
+    center: Float[Array, " H"]
+    gated: bool = eqx.field(static=True)
+
+    def __call__(self, texts: Batch) -> Columns:
+        """Columns `[B, n, d]`, or `[B, T, d]` of tokens."""
+        one_hot = jax.nn.one_hot(texts.roles, len(self.project), dtype=self.project.dtype)
+        center = jax.lax.stop_gradient(self.center)
+        states = jnp.where(texts.mask[..., None], texts.states.astype(center.dtype) - center, 0.0)
+        gates = jnp.einsum("btr,rbt->bt", one_hot, self.gates[:, texts.ids])
+        if len(self.queries):
+            logits = gates[..., None] + states @ self.queries.T
+            weights = _softmax(logits, texts.mask[..., None])  # [B, T, n]
+            pooled = jnp.einsum("btn,btr,bth->bnrh", weights, one_hot, states)
+            columns = _unit(jnp.einsum("bnrh,rhd->bnd", pooled, self.project))
+            return Columns(columns, jnp.broadcast_to(texts.mask.any(1)[:, None], columns.shape[:2]))
+        every = jnp.einsum("bth,rhd->btrd", states, self.project)
+        columns = _unit(jnp.einsum("btrd,btr->btd", every, one_hot))
+        if self.gated:
+            columns = columns * _softmax(gates, texts.mask)[..., None]
+        return Columns(columns, texts.mask)
+
+
+def tower(
+    key: PRNGKeyArray,
+    gates: Float[Array, " vocabulary"],
+    center: Float[Array, " H"],
+    *,
+    size: int,
+    roles: int,
+    pooled: int,
+    gated: bool,
+) -> Tower:
+    """A tower whose gates are seeded, and whose projections are one random orthogonal one.
+
+    `key` may be shared by two towers: their columns are then alike from the start. Of `pooled`
+    queries the first is 0, the others are small and different.
+    """
+    width = len(center)
+    basis, _ = jnp.linalg.qr(jax.random.normal(key, (width, size), jnp.float32))
+    queries = jax.random.normal(jax.random.fold_in(key, 1), (pooled, width), jnp.float32)
+    scale = jnp.where(jnp.arange(pooled) > 0, width**-0.5, 0.0).astype(jnp.float32)
+    return Tower(
+        jnp.tile(basis[None], (roles, 1, 1)),
+        jnp.tile(jnp.asarray(gates, jnp.float32)[None], (roles, 1)),
+        queries * scale[:, None],
+        jnp.asarray(center, jnp.float32),
+        gated,
+    )
+
+
+def _unit(columns: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    return columns * jax.lax.rsqrt(jnp.sum(columns**2, axis=-1, keepdims=True) + TINY)
+
+
+def _softmax(logits: Float[Array, "B T ..."], mask: Bool[Array, "B T ..."]) -> Array:
+    """Softmax over tokens; a text of padding alone has no weight anywhere."""
+    weights = jax.nn.softmax(jnp.where(mask, logits, -1e30), axis=1)
+    return jnp.where(mask, weights, 0.0)
