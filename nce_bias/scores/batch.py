@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -118,13 +119,16 @@ def against(
 
 @eqx.filter_jit
 def _against(score, E, e_mask, F, f_mask, block: int):
-    def column(F, f_mask):
-        return jax.vmap(score, in_axes=(0, 0, None, None))(E, e_mask, F, f_mask)
-
     if block >= len(F):
-        return jax.vmap(column, out_axes=1)(F, f_mask)
-    again = jax.checkpoint(lambda label: column(*label), prevent_cse=False)
-    return jax.lax.map(again, (F, f_mask), batch_size=block).T
+        # Labels innermost: a product of matrices comes out as [B, V], with nothing to transpose.
+        row = jax.vmap(score, in_axes=(None, None, 0, 0))
+        return jax.vmap(row, in_axes=(0, 0, None, None))(E, e_mask, F, f_mask)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def column(label):
+        return jax.vmap(score, in_axes=(0, 0, None, None))(E, e_mask, *label)
+
+    return jax.lax.map(column, (F, f_mask), batch_size=block).T
 
 
 def _check_score(score: Any) -> None:
