@@ -65,8 +65,19 @@ def real(states: Float[Array, "T H"], mask: Bool[Array, " T"]) -> Float[Array, "
 
 
 def read_first(states: Float[Array, "T H"], mask: Bool[Array, " T"]) -> Float[Array, " H"]:
-    """The state of the first real token, read and not summed; 0 if there is none."""
-    return jnp.where(jnp.any(mask), states[jnp.argmax(mask)], 0.0)
+    """The state of the first real token, of which there is one; read and not summed."""
+    return states[jnp.argmax(mask)]
+
+
+def _or_zeros(
+    states: Float[Array, "T H"], mask: Bool[Array, " T"]
+) -> tuple[Float[Array, "T H"], Bool[Array, " T"]]:
+    """A text as it is, or tokens of state 0 in place of one that has none.
+
+    What is computed of them is dropped, but it must be finite: 0 times NaN is no gradient.
+    """
+    some = jnp.any(mask)
+    return jnp.where(some, states, 0.0), mask | ~some
 
 
 class Score(eqx.Module):
@@ -78,20 +89,19 @@ class Score(eqx.Module):
     stands. What padded states hold, NaN included, changes no value, and their gradient is 0.
 
     **Empty texts.** A label without a token scores -inf, so that it wins no maximum and has
-    probability 0 (the filling of ragged lists of candidates); its gradient is 0. An input without
-    a token scores 0 with every other label: there is nothing to attend to. (`Joint`: what its
-    encoder makes of it.)
+    probability 0 (the filling of ragged lists of candidates). An input without a token scores 0
+    with every other label: there is nothing to attend to. Either gradient is 0.
     """
 
     @abstractmethod
     def form(self, E: States, e_mask: Mask, F: LabelStates, f_mask: LabelMask) -> Form:
-        """States, attentions and weights whose `general` form is the score, for a label of tokens.
+        """States, attentions and weights whose `general` form is the score of two texts of tokens.
 
-        Padded states may hold anything: take `real(E, e_mask)`.
+        Each mask has a True. Padded states may hold anything: take `real(E, e_mask)`.
         """
 
     def value(self, E: States, e_mask: Mask, F: LabelStates, f_mask: LabelMask) -> Float[Array, ""]:
-        """The score of a label that has a token."""
+        """The score of two texts that each have a token."""
         return general(*self.form(E, e_mask, F, f_mask))
 
     def size(self, tokens: int, label_tokens: int, width: int) -> int:
@@ -117,7 +127,8 @@ class Score(eqx.Module):
         E, e_mask = check_text("E", "e_mask", E, e_mask, "T, H")
         F, f_mask = check_text("F", "f_mask", F, f_mask, "T', H")
         self.check(E, F)
-        return jnp.where(jnp.any(f_mask), self.value(E, e_mask, F, f_mask), -jnp.inf)
+        value = self.value(*_or_zeros(E, e_mask), *_or_zeros(F, f_mask))
+        return jnp.where(jnp.any(f_mask), jnp.where(jnp.any(e_mask), value, 0.0), -jnp.inf)
 
 
 def check_text(name: str, mask_name: str, states: Any, mask: Any, axes: str) -> tuple[Array, Array]:

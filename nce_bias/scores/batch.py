@@ -17,7 +17,7 @@ from nce_bias.scores.base import Score, check_text
 BLOCK = 2**24
 
 
-def pairs(score: Score, E: Any, e_mask: Any, F: Any, f_mask: Any) -> Float[Array, "B K"]:
+def pairs(score: Score | Any, E: Any, e_mask: Any, F: Any, f_mask: Any) -> Float[Array, "B K"]:
     """Scores `[B, K]` of B inputs with K candidates each.
 
     Parameters
@@ -62,7 +62,7 @@ def _pairs(score, E, e_mask, F, f_mask):
 
 
 def against(
-    score: Score, E: Any, e_mask: Any, F: Any, f_mask: Any, *, block: int | None = None
+    score: Score | Any, E: Any, e_mask: Any, F: Any, f_mask: Any, *, block: int | None = None
 ) -> Float[Array, "*B V"]:
     """Scores `[B, V]` of B inputs with all V labels, `[V]` for one input `[T, H]`.
 
