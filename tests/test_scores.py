@@ -420,6 +420,11 @@ def test_parameters_of_a_score_are_trained():
         eqx.filter_grad(at)(joint).weight,
         encode_directly(E[0][E_MASK[0]], F[0][F_MASK[0]])[0],
     )
+    assert len(jax.tree.leaves(eqx.filter(poly, eqx.is_inexact_array))) == 1  # sharpness is fixed,
+    free = scores.Poly(CODES, jnp.asarray(1.0))  # unless it is an array
+    ends = [at(scores.Poly(CODES, 1.0 + s * step)) for s in (1, -1)]
+    by_sharpness = eqx.filter_grad(at)(free).sharpness
+    np.testing.assert_allclose((ends[0] - ends[1]) / (2 * step), by_sharpness, rtol=1e-6)
     stacked = jax.vmap(scores.Poly)(jnp.stack([CODES, 2 * CODES]))
     found = jax.vmap(lambda score: scores.against(score, *TEXTS))(stacked)
     agrees(found[1], table(lambda e, f: direct.poly(e, f, 2 * CODES)))
@@ -427,12 +432,13 @@ def test_parameters_of_a_score_are_trained():
 
 def test_scores_go_into_gradient_bias():
     """The pull-back of the score-space bias, written out with the whole Jacobian."""
-    params = {"F": jnp.asarray(F), "score": scores.Poly(CODES)}
+    params = {"F": jnp.asarray(F), "codes": jnp.asarray(CODES)}
     population = RNG.dirichlet(np.ones(V), size=B)
     sampler = nb.iid(nb.uniform(), 2)
 
     def score_fn(params, x):
-        return scores.against(params["score"], *x, params["F"], F_MASK)
+        states, mask = x
+        return scores.against(scores.Poly(params["codes"]), states, mask, params["F"], F_MASK)
 
     inputs = jnp.asarray(E), jnp.asarray(E_MASK)
     found = nb.gradient_bias(score_fn, params, inputs, population, sampler, variance=False)

@@ -8,13 +8,16 @@ with columns of C that attend over input tokens, columns of D that attend over l
 that says which pairs count. `Score.form` gives C, D and A, `general` evaluates them; each score
 computes the same value more directly.
 
-| name | definition | C, D | A |
-|---|---|---|---|
-| `Dual` | E_1 . F_1 | `first`, `first` | 1 |
-| `Multi` | max_{j <= m} E_1 . F_j | `first`, `hard` | 1 |
-| `Som` | sum_i max_j E_i . F_j | every token, `hard` for each | identity |
-| `Poly` | F_1 . P softmax(P^T F_1), P = E softmax(E^T O) | `soft`, `first` | `soft` |
-| `Joint` | w . encode(x, y)_1 | `first` of the pair's states | 1 |
+======= ========================================= ============================ =========
+name    definition                                C, D                         A
+======= ========================================= ============================ =========
+`Dual`  E_1 . F_1                                 `first`, `first`             1
+`Multi` max_{j <= m} E_1 . F_j                    `first`, `hard`              1
+`Som`   sum_i max_j E_i . F_j                     all tokens, `hard` for each  identity
+`Poly`  F_1 . P softmax(P^T F_1),                 `soft`, `first`              `soft`
+        P = E softmax(E^T O)
+`Joint` w . encode(x, y)_1                        `first` of the pair's states 1
+======= ========================================= ============================ =========
 
 States are stored tokens first, E `[T, H]` and F `[T', H]`, each with a boolean mask, True for a
 real token. `pairs` scores candidates of each example, `against` every label.

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -26,7 +27,7 @@ def _codes(codes: Any) -> Array:
     return codes
 
 
-def _sharpness(value: Any) -> Array:
+def _sharpness(value: Any) -> float | Array:
     array = floating("sharpness", value)
     if array.shape != () or (
         not is_traced(array) and not (math.isfinite(float(array)) and float(array) > 0)
@@ -37,7 +38,7 @@ def _sharpness(value: Any) -> Array:
             "one finite number > 0",
             "1 is the poly-encoder; large is nearly hard attention.",
         )
-    return array
+    return array if isinstance(value, jax.Array) else float(value)
 
 
 class Poly(Score):
@@ -47,7 +48,8 @@ class Poly(Score):
     tokens; the label's first vector attends over the m vectors P that they read. C is the first
     attention, D attends to the first token, A is the second attention, one row for each code.
     Both softmaxes are of `sharpness` times their logits; as it grows s tends to the largest
-    F_1 . E_i among the tokens that a code likes best.
+    F_1 . E_i among the tokens that a code likes best. A plain number is a constant, a JAX array a
+    parameter like the codes.
     Raises ValueError for codes that are not `[m, H]` and a sharpness that is not positive.
     Sources: Humeau et al. (2020), poly-encoders; Zhang & Stratos (2021), section 4.
 
@@ -61,7 +63,7 @@ class Poly(Score):
     """
 
     codes: Float[Array, "m H"] = eqx.field(converter=_codes)
-    sharpness: Float[Array, ""] = eqx.field(converter=_sharpness, default=1.0)
+    sharpness: float | Float[Array, ""] = eqx.field(converter=_sharpness, default=1.0)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         E, F = real(E, e_mask), real(F, f_mask)

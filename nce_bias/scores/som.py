@@ -30,8 +30,8 @@ class Som(Score):
         return Form(E, F, jnp.eye(len(E), dtype=E.dtype), D, jnp.diag(e_mask.astype(E.dtype)))
 
     def value(self, E, e_mask, F, f_mask):
-        logits = jnp.where(f_mask, real(E, e_mask) @ real(F, f_mask).T, -jnp.inf)
-        return jnp.sum(jnp.where(e_mask, jnp.max(logits, axis=-1), 0.0))
+        logits = real(E, e_mask) @ real(F, f_mask).T  # a row of 0 for a padded input token
+        return jnp.sum(jnp.max(jnp.where(f_mask, logits, -jnp.inf), axis=-1))
 
     def __repr__(self) -> str:
         return "som"
