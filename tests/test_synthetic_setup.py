@@ -10,6 +10,7 @@ import pytest
 
 from analysis.synthetic import model as synthetic
 from nce_bias import train
+from nce_bias.train import loop
 
 POINTS = Path(synthetic.__file__).parent / "points" / "zhang_stratos_2021_figure1.csv"
 SEEDS = range(8)
@@ -161,7 +162,7 @@ def test_an_interrupt_is_passed_on_and_trouble_is_reported(monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train._Bar, "advance", interrupted)
+        patch.setattr(loop.Bar, "advance", interrupted)
         with pytest.raises(KeyboardInterrupt, match="interrupted at step 1 of 3"):
             synthetic.trajectory(0, steps=3)
     monkeypatch.setattr(synthetic, "_draw", lambda key, step, log_p: jnp.full(128, 1000))

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from nce_bias import train
+from nce_bias.train import loop
 
 
 def squared(w: Any, x: Any) -> Any:
@@ -164,7 +165,7 @@ def test_an_interrupt_within_a_step_counts_the_steps_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The interrupt comes when step 3 is computed but not yet counted: it never happened."""
-    update, calls = train._update, []
+    update, calls = loop.update, []
 
     def interrupting(*arguments: Any) -> Any:
         calls.append(1)
@@ -172,7 +173,7 @@ def test_an_interrupt_within_a_step_counts_the_steps_before(
             raise KeyboardInterrupt
         return update(*arguments)
 
-    monkeypatch.setattr(train, "_update", interrupting)
+    monkeypatch.setattr(loop, "update", interrupting)
     fit = run(10, checkpoints=range(11))
     assert fit.status == "interrupted at step 2 of 10: everything up to there is kept"
     assert fit.steps.tolist() == [0, 1, 2] and fit.losses.size == 2
@@ -184,7 +185,7 @@ def test_an_interrupt_between_a_step_and_its_keeping_loses_no_checkpoint(
     def interrupting(self: Any, done: int, loss: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train._Bar, "advance", interrupting)
+    monkeypatch.setattr(loop.Bar, "advance", interrupting)
     fit = run(10, checkpoints=[1])
     assert fit.checkpoints.tolist() == [4.0] and fit.losses.size == 1
 
@@ -267,8 +268,8 @@ def test_nothing_to_train(params: Any) -> None:
 def test_the_bar_shows_on_a_terminal_alone(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train, "PATIENCE", 0.0)
-    monkeypatch.setattr(train, "REFRESH", 0.0)
+    monkeypatch.setattr(loop, "PATIENCE", 0.0)
+    monkeypatch.setattr(loop, "REFRESH", 0.0)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     if terminal:  # rich's own switch

@@ -130,19 +130,27 @@ def _installed() -> tuple[pathlib.Path, Any, Any]:
         import safetensors.numpy
         import tokenizers
     except ImportError as error:
-        raise MissingExtra(f"minilm needs {error.name}, which is not installed: {INSTALL}") from error
+        raise MissingExtra(
+            f"minilm needs {error.name}, which is not installed: {INSTALL}"
+        ) from error
     # The package is not imported: it would ask for libraries that are not needed here.
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtra(f"minilm needs the weights in {PACKAGE}, not installed: {INSTALL}")
-    return pathlib.Path(next(iter(spec.submodule_search_locations))) / "model", safetensors, tokenizers
+    return (
+        pathlib.Path(next(iter(spec.submodule_search_locations))) / "model",
+        safetensors,
+        tokenizers,
+    )
 
 
 @functools.lru_cache(maxsize=1)
 def _weights(folder: pathlib.Path, safetensors: Any) -> tuple[Weights, str]:
     path = folder / "model.safetensors"
     found = safetensors.numpy.load_file(path)
-    weights = {name: jnp.asarray(a, jnp.float32) for name, a in found.items() if a.dtype.kind == "f"}
+    weights = {
+        name: jnp.asarray(a, jnp.float32) for name, a in found.items() if a.dtype.kind == "f"
+    }
     words = (folder / "tokenizer.json").read_bytes()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
@@ -181,7 +189,9 @@ def forward(
 def _layer(weights: Weights, name: str, states: Array, mask: Array) -> Array:
     """Self-attention over real tokens, then two dense maps, each added and normalised."""
     query, key, value = (
-        jnp.stack(jnp.split(_linear(weights, f"{name}.attention.self.{part}", states), HEADS, -1), 1)
+        jnp.stack(
+            jnp.split(_linear(weights, f"{name}.attention.self.{part}", states), HEADS, -1), 1
+        )
         for part in ("query", "key", "value")
     )  # [B, heads, T, H / heads]
     logits = query @ jnp.swapaxes(key, -1, -2) / np.sqrt(WIDTH // HEADS)

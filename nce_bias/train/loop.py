@@ -157,7 +157,7 @@ def fit(
     kept = {0: trainable} if 0 in wanted else {}
     losses: list[Any] = []
     status = "ok"
-    bar = _Bar(steps, enabled=progress)
+    bar = Bar(steps, enabled=progress)
     source = iter(batches)
     try:
         while state[0] < steps:
@@ -168,7 +168,7 @@ def fit(
                     "give an endless iterable, or ask for fewer steps"
                 )
                 break
-            trained, moments, loss = _update(
+            trained, moments, loss = update(
                 loss_fn, optimizer, fixed, state[1], state[2], jax.tree.map(jnp.asarray, batch)
             )
             losses.append(loss)
@@ -201,7 +201,7 @@ def _checked_steps(steps: int, checkpoints: Iterable[int]) -> tuple[int, frozens
 
 
 @eqx.filter_jit
-def _update(loss_fn, optimizer, fixed, trainable, moments, batch):
+def update(loss_fn, optimizer, fixed, trainable, moments, batch):
     def loss_of(part):
         return loss_fn(eqx.combine(part, fixed), batch)
 
@@ -243,7 +243,7 @@ def _trouble(trained: PyTree, losses: np.ndarray) -> str:
     return ""
 
 
-class _Bar:
+class Bar:
     """A rich progress bar that shows itself only when training takes longer than `PATIENCE`."""
 
     def __init__(self, total: int, *, enabled: bool) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -48,9 +46,7 @@ def encode(
     model: Retriever, texts: Texts, rows: Int[np.ndarray, " n"], side: str
 ) -> Iterator[Encoded]:
     """Columns of some texts, block by block, short texts first; `side` is "inputs" or "labels"."""
-    encoder, block = (
-        (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
-    )
+    encoder, block = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
     bucket = np.searchsorted(LENGTHS, texts.lengths[rows])
     for index, length in enumerate(LENGTHS):
         inside = rows[bucket == index]
@@ -77,7 +73,9 @@ def world_scores(
             # all blocks are dispatched before the first is waited for
             found = [_against(model, block.columns, label.columns) for label in labels]
             for label, part in zip(labels, found, strict=True):
-                scores[:, label.rows - first] = np.asarray(part)[: len(block.rows), : len(label.rows)]
+                scores[:, label.rows - first] = np.asarray(part)[
+                    : len(block.rows), : len(label.rows)
+                ]
             yield Scored(block.rows, int(first), scores)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 

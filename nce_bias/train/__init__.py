@@ -1,0 +1,31 @@
+"""The training simulator: models brought to the places where their gradients are looked at.
+
+`fit` minimises any loss over batches. `link` trains a retriever for zero-shot entity linking with
+negatives of any sampler, `rank` and `world_scores` score it, `corpus` encodes a data set for it.
+"""
+
+from nce_bias.train.corpus import Corpus, Texts, corpus
+from nce_bias.train.linking import Plan, Run, link
+from nce_bias.train.loop import Fit, cross_entropy, fit
+from nce_bias.train.negatives import Mined, mine
+from nce_bias.train.ranking import Scored, rank, world_scores
+from nce_bias.train.retriever import Retriever, retriever
+
+__all__ = [
+    "Corpus",
+    "Fit",
+    "Mined",
+    "Plan",
+    "Retriever",
+    "Run",
+    "Scored",
+    "Texts",
+    "corpus",
+    "cross_entropy",
+    "fit",
+    "link",
+    "mine",
+    "rank",
+    "retriever",
+    "world_scores",
+]
