@@ -58,7 +58,6 @@ def soft(
     >>> print(soft(jnp.zeros(3), jnp.zeros(3, bool)))
     [0. 0. 0.]
     """
-    # Over nothing a softmax is 0/0; there it is taken over everything and then dropped.
-    taken = mask | ~jnp.any(mask, axis=-1, keepdims=True)
-    sharpened = jnp.where(taken, jnp.asarray(sharpness, logits.dtype) * logits, -jnp.inf)
+    sharpened = jnp.where(mask, jnp.asarray(sharpness, logits.dtype) * logits, -jnp.inf)
+    # Over nothing the softmax is 0/0, which is not taken either.
     return jnp.where(mask, jax.nn.softmax(sharpened, axis=-1), 0.0)
