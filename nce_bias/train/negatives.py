@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from nce_bias.losses import Loss
 from nce_bias.samplers import Sampler
 from nce_bias.train.corpus import Corpus
-from nce_bias.train.ranking import world_scores
+from nce_bias.train.ranking import INPUTS, world_scores
 from nce_bias.train.retriever import Retriever
 
 TRIES = 8  # labels drawn in reserve for each repeated one
@@ -84,16 +84,17 @@ def mine(
     order = np.full(len(corpus.labels[split]), -1)
     order[rows] = np.arange(len(rows))
     key = jax.random.key(seed)
+    popularity = jnp.asarray(popularity, jnp.float32)
     for part in world_scores(model, corpus, split, rows):
-        at = order[part.rows]
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(part.rows))
-        gold = places[corpus.labels[split][part.rows]]
-        scores = np.full((len(at), len(space)), -np.inf, np.float32)
+        at, count = order[part.rows], len(part.rows)
+        filled = np.resize(part.rows, INPUTS)  # whole blocks: one shape compiles
+        gold = places[corpus.labels[split][filled]]
+        scores = np.full((INPUTS, len(space)), -np.inf, np.float32)
         begin = places[part.first]
-        scores[:, begin : begin + part.scores.shape[1]] = part.scores
-        labels, present, offsets = _draw(
-            keys, scores, jnp.asarray(gold), jnp.asarray(popularity, jnp.float32), sampler, loss
-        )
+        scores[:count, begin : begin + part.scores.shape[1]] = part.scores
+        drawn = _draw(key, filled, scores, gold, popularity, sampler, loss)
+        labels, present, offsets = (np.asarray(array)[:count] for array in drawn)
+        gold = gold[:count]
         found.labels[at] = np.concatenate([gold[:, None], labels], axis=1)
         found.present[at] = np.concatenate([np.ones((len(at), 1), bool), present], axis=1)
         found.offsets[at] = offsets
@@ -105,7 +106,8 @@ def mine(
 
 @eqx.filter_jit
 def _draw(
-    keys: PRNGKeyArray,
+    key: PRNGKeyArray,
+    rows: Int[Array, " B"],
     scores: Float[Array, "B V"],
     gold: Int[Array, " B"],
     popularity: Float[Array, " V"],
@@ -113,14 +115,14 @@ def _draw(
     loss: Loss,
 ):
     def one(entry):
-        key, scores, gold = entry
+        row, scores, gold = entry
         law = sampler.law(scores, popularity)
-        labels, present = law.draw(key, gold)
+        labels, present = law.draw(jax.random.fold_in(key, row), gold)
         corrected = loss.corrected(jnp.zeros_like(scores), law, sampler.m)
         own, others = corrected.gold[gold], corrected.negatives_of(gold)[labels]
         return labels, present, jnp.concatenate([own[None], jnp.where(present, others, 0.0)])
 
-    return jax.lax.map(one, (keys, scores, gold))
+    return jax.lax.map(one, (rows, scores, gold))
 
 
 def _replace_repeats(found: Mined, labels: int, generator: np.random.Generator) -> None:
