@@ -1,4 +1,4 @@
-"""Many short texts in few rows of one width, so that one shape is compiled and little is padding."""
+"""Many short texts in few rows of one width: one shape to compile, little padding."""
 
 from __future__ import annotations
 
