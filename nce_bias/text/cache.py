@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ ARRAYS = ("values", "ids", "starts")
 
 
 def cached(
-    encoder: Encoder, texts: Sequence[str], folder: str | os.PathLike[str] | None = None
+    encoder: Encoder, texts: Iterable[str], folder: str | os.PathLike[str] | None = None
 ) -> TokenStates:
     """``encoder.encode(texts)``, kept on disk: the second time it is read, as memory maps.
 
@@ -115,7 +116,7 @@ def _write(place: Path, key: str, about: dict[str, Any], states: TokenStates) ->
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def _replacing(path: Path) -> Iterator[io.BufferedRandom]:
     """A file to write that takes the place of `path` when it is whole, and else disappears."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
     try:

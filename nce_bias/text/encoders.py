@@ -45,7 +45,7 @@ class FunctionEncoder:
         """The name given: it has to change when the function's results do."""
         return f"function {self.name}"
 
-    def encode(self, texts: Sequence[str], progress: bool = True) -> TokenStates:
+    def encode(self, texts: Iterable[str], progress: bool = True) -> TokenStates:
         """Token states of the texts, by one call of the function with all of them."""
         given = as_texts(texts)
         arrays = [np.asarray(array) for array in self.function(given)]
@@ -108,7 +108,7 @@ def from_function(function: Callable[[list[str]], Iterable[Any]], name: str) -> 
     return FunctionEncoder(function, name)
 
 
-def as_texts(texts: Iterable[str]) -> list[str]:
+def as_texts(texts: Any) -> list[str]:
     """A list of str; one str alone, whose letters would be taken for texts, is refused."""
     if isinstance(texts, str):
         raise refuse("texts", "got one str", "a list of texts", "Pass [text].")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 import equinox as eqx
@@ -49,7 +49,7 @@ class Hashed(eqx.Module):
         return total / jnp.maximum(present.sum(-1), 1)[..., None].astype(total.dtype)
 
     def bags(
-        self, texts: Sequence[str], length: int | None = None, grams: int | None = None
+        self, texts: Iterable[str], length: int | None = None, grams: int | None = None
     ) -> tuple[Int[np.ndarray, "b t g"], Bool[np.ndarray, "b t"]]:
         """Buckets of the n-grams of the words of some texts.
 
@@ -85,7 +85,7 @@ class Hashed(eqx.Module):
             which[row, : len(text)] = [known[word] for word in text]
         return table[which], which < len(known)
 
-    def encode(self, texts: Sequence[str], progress: bool = True) -> TokenStates:
+    def encode(self, texts: Iterable[str], progress: bool = True) -> TokenStates:
         """Token states by the present table, float32; a word's id is the bucket of the whole word.
 
         `progress` changes nothing.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -41,7 +41,7 @@ class MiniLM:
     max_tokens: int
     dtype: str
 
-    def encode(self, texts: Sequence[str], progress: bool = True) -> TokenStates:
+    def encode(self, texts: Iterable[str], progress: bool = True) -> TokenStates:
         """Last hidden states of every token, the marks [CLS] and [SEP] around a text included.
 
         Parameters
@@ -62,7 +62,7 @@ class MiniLM:
             values[tokens] = states
         return TokenStates(values, ids, starts, _config(self.folder)["vocab_size"])
 
-    def sentence(self, texts: Sequence[str], progress: bool = True) -> np.ndarray:
+    def sentence(self, texts: Iterable[str], progress: bool = True) -> np.ndarray:
         """One unit vector per text ``[n, 384]``, float32: Σ_t E(x)_t, divided by its norm.
 
         What sentence-transformers' ``encode`` gives for texts of up to `max_tokens` tokens (it
@@ -88,7 +88,7 @@ class MiniLM:
     def __repr__(self) -> str:
         return f"MiniLM({self.folder}, max_tokens={self.max_tokens}, dtype={self.dtype!r})"
 
-    def _tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _tokens(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
         tokenizer = _tokenizer(self.folder, self.max_tokens)
         found = tokenizer.encode_batch_fast(as_texts(texts))
         starts = np.cumsum([0, *(len(one.ids) for one in found)], dtype=np.int64)

@@ -168,9 +168,5 @@ def _check(states: TokenStates) -> None:
 
 
 def _bounds(starts: np.ndarray, tokens: int) -> bool:
-    return (
-        starts.size > 0
-        and starts[0] == 0
-        and starts[-1] == tokens
-        and bool((np.diff(starts) >= 0).all())
-    )
+    ends = starts[[0, -1]].tolist() if starts.size else []
+    return ends == [0, tokens] and bool((np.diff(starts) >= 0).all())
