@@ -449,6 +449,11 @@ def test_the_fingerprint_is_of_weights_and_settings(tiny, tmp_path):
     }
     assert len(prints) == 6
     assert nb.text.minilm(4, folder=tiny).fingerprint in prints
+    first = nb.text.minilm(4, folder=tmp_path)
+    write_tiny(tmp_path, seed=2)  # the same folder: what was read stays, what is read is new
+    second = nb.text.minilm(4, folder=tmp_path)
+    assert first.fingerprint in prints and second.fingerprint not in prints
+    assert abs(first.encode(["a"]).values - second.encode(["a"]).values).max() > 0.1
 
 
 # --- hashed n-grams

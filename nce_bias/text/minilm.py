@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +18,34 @@ from nce_bias.text.extra import needed, weights_folder
 from nce_bias.text.packing import pack
 from nce_bias.text.states import TokenStates
 
+FILES = ("model.safetensors", "config.json", "tokenizer.json")
 CELLS = 2048  # tokens of one call of the compiled function
 _ASSUMED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MiniLM:
     """A BERT encoder with frozen weights; made by `minilm`.
 
     Attributes
     ----------
     folder : Path
-        Holds ``model.safetensors``, ``config.json`` and ``tokenizer.json``.
+        Where it was read from.
     max_tokens : int
         Longer texts lose their last tokens.  The two marks around a text count.
     dtype : str
         "float32" or "float16", what `encode` stores; it computes in float32.
+    fingerprint : str
+        A digest of the weights, the tokenizer and the settings: equal ones give equal states.
     """
 
     folder: Path
     max_tokens: int
     dtype: str
+    fingerprint: str
+    config: dict[str, Any] = field(repr=False)
+    weights: Weights = field(repr=False)
+    tokenizer: Any = field(repr=False)
 
     def encode(self, texts: Iterable[str], progress: bool = True) -> TokenStates:
         """Last hidden states of every token, the marks [CLS] and [SEP] around a text included.
@@ -57,10 +63,10 @@ class MiniLM:
             H = 384; `ids` are the tokenizer's.
         """
         ids, starts = self._tokens(texts)
-        values = np.empty((len(ids), _config(self.folder)["hidden_size"]), self.dtype)
+        values = np.empty((len(ids), self.config["hidden_size"]), self.dtype)
         for tokens, states in self._run(ids, starts, progress):
             values[tokens] = states
-        return TokenStates(values, ids, starts, _config(self.folder)["vocab_size"])
+        return TokenStates(values, ids, starts, self.config["vocab_size"])
 
     def sentence(self, texts: Iterable[str], progress: bool = True) -> np.ndarray:
         """One unit vector per text ``[n, 384]``, float32: Σ_t E(x)_t, divided by its norm.
@@ -70,27 +76,14 @@ class MiniLM:
         of these vectors are similarities of texts.
         """
         ids, starts = self._tokens(texts)
-        pooled = np.zeros((len(starts) - 1, _config(self.folder)["hidden_size"]), np.float32)
+        pooled = np.zeros((len(starts) - 1, self.config["hidden_size"]), np.float32)
         text = np.repeat(np.arange(len(pooled)), np.diff(starts))
         for tokens, states in self._run(ids, starts, progress):
             np.add.at(pooled, text[tokens], states)
         return pooled / np.linalg.norm(pooled, axis=-1, keepdims=True)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of the weights, the tokenizer and the settings: equal ones give equal states."""
-        digest = hashlib.sha256(f"MiniLM 1 {self.max_tokens} {self.dtype}".encode())
-        for name in ("model.safetensors", "config.json", "tokenizer.json"):
-            with (self.folder / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()
-
-    def __repr__(self) -> str:
-        return f"MiniLM({self.folder}, max_tokens={self.max_tokens}, dtype={self.dtype!r})"
-
     def _tokens(self, texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-        tokenizer = _tokenizer(self.folder, self.max_tokens)
-        found = tokenizer.encode_batch_fast(as_texts(texts))
+        found = self.tokenizer.encode_batch_fast(as_texts(texts))
         starts = np.cumsum([0, *(len(one.ids) for one in found)], dtype=np.int64)
         ids = [np.array(one.ids, np.int32) for one in found]
         return np.concatenate([np.zeros(0, np.int32), *ids]), starts
@@ -99,7 +92,7 @@ class MiniLM:
         self, ids: np.ndarray, starts: np.ndarray, progress: bool
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """States of all tokens in batches: (numbers of tokens [k], their states [k, H])."""
-        config, weights = _config(self.folder), _weights(self.folder)
+        config = self.config
         lengths = np.diff(starts)
         row, offset, rows = pack(lengths, self.max_tokens)
         text = np.repeat(np.arange(len(lengths)), lengths)
@@ -120,7 +113,7 @@ class MiniLM:
                 return cells.reshape(height, self.max_tokens)
 
             states = forward(
-                weights,
+                self.weights,
                 grid(ids[tokens]),
                 grid(position[tokens]),
                 grid(text[tokens] + 1),  # 0: no text
@@ -173,9 +166,12 @@ def minilm(
     model card: sentence-transformers/all-MiniLM-L6-v2 (Apache 2.0).
     """
     where = Path(folder) if folder is not None else weights_folder()
-    for module in ("safetensors", "tokenizers"):
-        needed(module, "nb.text.minilm()")
-    config = _config(where)
+    purpose = "nb.text.minilm()"
+    safetensors, tokenizers = (needed(m, purpose) for m in ("safetensors.numpy", "tokenizers"))
+    # each file is read once, so that the fingerprint is of what is used
+    files = {name: (where / name).read_bytes() for name in FILES}
+    config = json.loads(files["config.json"])
+    _check_config(where, config)
     longest = config["max_position_embeddings"]
     if check_count("max_tokens", max_tokens, least=2) > longest:
         raise refuse(
@@ -186,12 +182,17 @@ def minilm(
         )
     if dtype not in ("float32", "float16"):
         raise refuse("dtype", f"got {dtype!r}", "'float32' or 'float16'", "Pass dtype='float32'.")
-    return MiniLM(where, int(max_tokens), dtype)
+    tokenizer = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(int(max_tokens))
+    digest = hashlib.sha256(f"MiniLM 1 {int(max_tokens)} {dtype}".encode())
+    for content in files.values():
+        digest.update(hashlib.sha256(content).digest())
+    weights = arrange(safetensors.load(files["model.safetensors"]), config["num_hidden_layers"])
+    return MiniLM(where, int(max_tokens), dtype, digest.hexdigest(), config, weights, tokenizer)
 
 
-@lru_cache(maxsize=4)
-def _config(folder: Path) -> dict[str, Any]:
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+def _check_config(folder: Path, config: dict[str, Any]) -> None:
     for name, expected in _ASSUMED.items():
         if config.get(name, expected) != expected:
             raise refuse(
@@ -200,22 +201,6 @@ def _config(folder: Path) -> dict[str, Any]:
                 f"{expected!r}, all that is implemented",
                 "Wrap that model's own code by nb.text.from_function.",
             )
-    return config
-
-
-@lru_cache(maxsize=2)
-def _weights(folder: Path) -> Weights:
-    file = needed("safetensors.numpy", "nb.text.minilm()").load_file(folder / "model.safetensors")
-    return arrange(file, _config(folder)["num_hidden_layers"])
-
-
-@lru_cache(maxsize=4)
-def _tokenizer(folder: Path, max_tokens: int) -> Any:
-    kind = needed("tokenizers", "nb.text.minilm()").Tokenizer
-    tokenizer = kind.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
 
 
 def _progress(steps: range, enabled: bool) -> Iterator[int]:
