@@ -12,8 +12,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
 model's parameters, `gradient_bias`; for many cells at once, `sweep`. What follows from them:
 `optimal_proposal`, `fixed_point`. Conventions of published code by name: `presets`. Whether a
-sampler or a data pipeline draws what it says: `check_sampler`. `data`, `scores`, `train` and `plot`
-are loaded when first used.
+sampler or a data pipeline draws what it says: `check_sampler`. `data`, `evaluation`, `plot`, `scores`,
+`text` and `train` are loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -60,11 +60,11 @@ from nce_bias.samplers import SAMPLERS, iid, poisson, top, without_replacement
 from nce_bias.sweep import sweep
 
 if TYPE_CHECKING:
-    from nce_bias import data, plot, scores, train
+    from nce_bias import data, plot, scores, text, train
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "plot", "scores", "train")
+_LAZY = ("data", "plot", "scores", "text", "train")
 
 __all__ = [
     "LOSSES",
@@ -106,6 +106,7 @@ __all__ = [
     "scores",
     "self_normalized",
     "sweep",
+    "text",
     "top",
     "train",
     "uniform",

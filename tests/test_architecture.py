@@ -8,7 +8,7 @@ import pytest
 from importlinter.cli import lint_imports
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-HEAVY = ("matplotlib", "pandas", "optax", "typer", "rich")
+HEAVY = ("matplotlib", "pandas", "optax", "typer", "rich", "tokenizers", "safetensors")
 
 
 def test_import_contracts_hold(monkeypatch):

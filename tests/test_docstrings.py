@@ -18,7 +18,7 @@ WITH_EXAMPLES = (nb, nb.Problem, nb.exact, nb.monte_carlo, nb.gradient_bias)
 
 
 def public():
-    lazy = {"data", "plot", "train"}
+    lazy = {"data", "plot", "text", "train"}
     return {"nb": nb} | {name: getattr(nb, name) for name in nb.__all__ if name not in lazy}
 
 

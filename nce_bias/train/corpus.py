@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from nce_bias._checks import refuse
 from nce_bias.data import EntityLinking
 from nce_bias.text import TokenStates, cached
 from nce_bias.train.tower import Batch
@@ -32,7 +31,7 @@ class Texts:
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Tokens read of each text."""
-        return np.minimum(np.diff(self.states.starts), LONGEST)
+        return np.minimum(self.states.lengths, LONGEST)
 
     def padded(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
         """Some texts, each cut or padded to `length` tokens."""
@@ -114,16 +113,12 @@ def corpus(
     limit : int, optional
         Keep at most that many mentions of each split, evenly spread over the file.
 
-    Raises
-    ------
-    ValueError
-        If the encoder says a text has no token.
     """
     mentions = {
         split: found if limit is None else found[:: max(1, -(-len(found) // limit))]
         for split, found in data.mentions.items()
     }
-    entities = cached(encoder, [entity.description for entity in data.entities], folder)
+    entities = cached(encoder, [e.description for e in data.entities], folder)
     texts = {
         split: _marked(encoder, cached(encoder, [m.context for m in found], folder), found)
         for split, found in mentions.items()
@@ -145,18 +140,13 @@ def corpus(
 
 def _marked(encoder: Any, states: TokenStates, mentions: Sequence[Any]) -> Texts:
     """Roles: 1 for the tokens of the mention itself, whose place follows from those before it."""
+    roles = np.zeros(len(states.ids) + 1, np.int32)
+    if not hasattr(encoder, "lengths"):  # no word is known to be the mention's
+        return Texts(states, roles[:-1])
     before = np.asarray(encoder.lengths([mention.left for mention in mentions]))
     inside = np.asarray(encoder.lengths([mention.text for mention in mentions]))
     starts = states.starts[:-1] + encoder.prefix + before
-    roles = np.zeros(len(states.ids) + 1, np.int32)
     ends = np.minimum(starts + inside, states.starts[1:])
     for start, end in zip(np.minimum(starts, ends), ends, strict=True):
         roles[start:end] = 1
-    if np.any(np.diff(states.starts) < 1):
-        raise refuse(
-            "encoder",
-            f"text {int(np.argmin(np.diff(states.starts)))} has no token",
-            "one token or more for each text",
-            "Give empty texts a token that stands for nothing.",
-        )
     return Texts(states, roles[:-1])
