@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from analysis.synthetic import model as synthetic
-from nce_bias import train
 from nce_bias.train import loop
 
 POINTS = Path(synthetic.__file__).parent / "points" / "zhang_stratos_2021_figure1.csv"

@@ -99,7 +99,8 @@ def entity_linking() -> EntityLinking:
 
     An entity is a synset (title: its first lemma; text: its definition), a mention that lemma
     within a usage example of the synset, a world a lexicographer file.  Training, validation and
-    test share no world.  Examples are short, so contexts are whole.  Read when first asked for, then kept.
+    test share no world.  Examples are short, so contexts are whole.  Read when first asked for,
+    then kept.
 
     Examples
     --------

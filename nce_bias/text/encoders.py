@@ -16,9 +16,9 @@ from nce_bias.text.states import TokenStates
 class Encoder(Protocol):
     """What `nb.text.cached` takes: anything with these two.
 
-    An encoder that can also say where the tokens of a part of a text stand has `prefix`, the number
-    of marks before a text's own tokens, and ``lengths(texts)``, how many tokens each text has
-    without marks, those of a text being those of its parts one after the other.
+    An encoder that can also say where the tokens of a part of a text stand has `marks`, how many
+    tokens of its own stand before and after those of each text, and ``lengths(texts)``, how many
+    tokens each text has without marks, those of a text being those of its parts, one by one.
 
     Attributes
     ----------

@@ -36,7 +36,7 @@ class Hashed(eqx.Module):
         Shortest and longest n-gram.
     """
 
-    prefix: ClassVar[int] = 0
+    marks: ClassVar[tuple[int, int]] = (0, 0)
 
     table: Float[Array, "buckets size"]
     ngrams: tuple[int, int] = eqx.field(static=True)

@@ -29,8 +29,8 @@ class MiniLM:
 
     Attributes
     ----------
-    prefix : int
-        Marks before a text's own tokens.
+    marks : (int, int)
+        Tokens of its own, before and after those of each text.
     folder : Path
         Where it was read from.
     max_tokens : int
@@ -41,7 +41,7 @@ class MiniLM:
         A digest of the weights, the tokenizer and the settings: equal ones give equal states.
     """
 
-    prefix: ClassVar[int] = 1
+    marks: ClassVar[tuple[int, int]] = (1, 1)
 
     folder: Path
     max_tokens: int

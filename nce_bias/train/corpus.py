@@ -19,9 +19,20 @@ SAMPLE = 200_000  # tokens whose mean is the centre
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Texts:
-    """Token states of texts, and the role of each token (0 unless it is a mention's)."""
+    """Token states of texts without an encoder's own marks, and a role for each token.
+
+    Attributes
+    ----------
+    states : TokenStates
+        Those of the encoder, marks included.
+    marks : (int, int)
+        Tokens at the start and at the end of each text that are not read.
+    roles : int `[N]`
+        1 for a token of a mention, 0 for all others.
+    """
 
     states: TokenStates
+    marks: tuple[int, int]
     roles: Int[np.ndarray, " N"]
 
     def __len__(self) -> int:
@@ -31,13 +42,21 @@ class Texts:
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Tokens read of each text."""
-        return np.minimum(self.states.lengths, LONGEST)
+        return np.clip(self.states.lengths - sum(self.marks), 1, LONGEST)
 
     def padded(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
         """Some texts, each cut or padded to `length` tokens."""
-        states, ids, mask = self.states.padded(rows, length)
-        at = np.where(mask, self.states.starts[rows][:, None] + np.arange(length), 0)
-        return Batch(states, ids, np.where(mask, self.roles[at], 0), mask)
+        begins = (self.states.starts[:-1] + self.marks[0])[rows]
+        places = np.arange(length)
+        mask = places < self.lengths[rows][:, None]
+        at = np.where(mask, begins[:, None] + places, 0)
+        # as stored, in half precision if so: most of the time of a batch is moving its states
+        return Batch(self.states.values[at], self.states.ids[at], self.roles[at], mask)
+
+    def tokens(self, rows: Int[np.ndarray, " B"]) -> Int[np.ndarray, " k"]:
+        """Places of all tokens of some texts among those of all texts."""
+        begins = self.states.starts[:-1] + self.marks[0]
+        return np.concatenate([begins[row] + np.arange(self.lengths[row]) for row in rows])
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -76,19 +95,16 @@ class Corpus:
 
     def rarity(self) -> Float[np.ndarray, " vocabulary"]:
         """log((N + 1) / (n + 1/2)): n of N entities of the training worlds have the word."""
-        starts, ids = self.entities.states.starts, np.asarray(self.entities.states.ids)
-        found = np.zeros(self.vocabulary)
         space = self.label_space("train")
-        for entity in space:
-            found[np.unique(ids[starts[entity] : starts[entity + 1]])] += 1
+        ids = np.asarray(self.entities.states.ids)[self.entities.tokens(space)]
+        text = np.repeat(np.arange(len(space)), self.entities.lengths[space])
+        pairs = np.unique(text * self.vocabulary + ids)  # each word once for each entity
+        found = np.bincount(pairs % self.vocabulary, minlength=self.vocabulary)
         return np.maximum(np.log((len(space) + 1) / (found + 0.5)), 0.0)
 
     def center(self) -> Float[np.ndarray, " H"]:
         """Mean state of the tokens of the training worlds' entities (of a fixed sample)."""
-        space = self.label_space("train")
-        starts = self.entities.states.starts
-        spans = [np.arange(starts[entity], starts[entity + 1]) for entity in space]
-        tokens = np.concatenate(spans)
+        tokens = self.entities.tokens(self.label_space("train"))
         tokens = tokens[:: max(1, len(tokens) // SAMPLE)]
         return np.asarray(self.entities.states.values[tokens], np.float64).mean(axis=0)
 
@@ -125,7 +141,7 @@ def corpus(
     }
     spans = data.spans
     return Corpus(
-        Texts(entities, np.zeros(len(entities.ids), np.int32)),
+        Texts(entities, _marks(encoder), np.zeros(len(entities.ids), np.int32)),
         texts,
         {split: np.array([m.label for m in found]) for split, found in mentions.items()},
         {
@@ -138,15 +154,18 @@ def corpus(
     )
 
 
+def _marks(encoder: Any) -> tuple[int, int]:
+    return getattr(encoder, "marks", (0, 0))
+
+
 def _marked(encoder: Any, states: TokenStates, mentions: Sequence[Any]) -> Texts:
     """Roles: 1 for the tokens of the mention itself, whose place follows from those before it."""
-    roles = np.zeros(len(states.ids) + 1, np.int32)
-    if not hasattr(encoder, "lengths"):  # no word is known to be the mention's
-        return Texts(states, roles[:-1])
-    before = np.asarray(encoder.lengths([mention.left for mention in mentions]))
-    inside = np.asarray(encoder.lengths([mention.text for mention in mentions]))
-    starts = states.starts[:-1] + encoder.prefix + before
-    ends = np.minimum(starts + inside, states.starts[1:])
-    for start, end in zip(np.minimum(starts, ends), ends, strict=True):
-        roles[start:end] = 1
-    return Texts(states, roles[:-1])
+    roles = np.zeros(len(states.ids), np.int32)
+    if hasattr(encoder, "lengths"):  # of any other encoder no token is known to be the mention's
+        before = np.asarray(encoder.lengths([mention.left for mention in mentions]))
+        inside = np.asarray(encoder.lengths([mention.text for mention in mentions]))
+        starts = states.starts[:-1] + _marks(encoder)[0] + before
+        ends = np.minimum(starts + inside, states.starts[1:])
+        for start, end in zip(starts, ends, strict=True):
+            roles[start:end] = 1
+    return Texts(states, _marks(encoder), roles)

@@ -183,7 +183,7 @@ def link(
                 store()
             order = np.random.default_rng(_seed(plan.seed, epoch)).permutation(len(rows))
             some = np.sort(order[place * plan.batch : (place + 1) * plan.batch])
-            batch = _batch(corpus, rows[some], jax.tree.map(lambda leaf: leaf[some], state.mined))
+            batch = _batch(corpus, rows[some], state.mined, some)
             arrays, _ = eqx.partition(state.model, eqx.is_inexact_array)
             trained, moments, value = update(
                 _Objective(loss), optimizer, fixed, arrays, state.moments, batch
@@ -227,7 +227,9 @@ class _Objective(eqx.Module):
         return jnp.mean(jax.vmap(self.loss.value)(scores[:, 0], scores[:, 1:], present[:, 1:]))
 
 
-def _batch(corpus: Corpus, rows: np.ndarray, mined: Mined) -> Any:
+def _batch(corpus: Corpus, rows: np.ndarray, epoch: Mined, some: np.ndarray) -> Any:
+    """Texts of the mentions `rows`, which are rows `some` of what was mined."""
+    mined = jax.tree.map(lambda leaf: leaf[some], epoch)
     texts = corpus.mentions["train"]
     inputs = texts.padded(rows, _length(texts.lengths[rows]))
     flat = mined.labels.ravel()

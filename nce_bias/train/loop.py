@@ -202,6 +202,8 @@ def _checked_steps(steps: int, checkpoints: Iterable[int]) -> tuple[int, frozens
 
 @eqx.filter_jit
 def update(loss_fn, optimizer, fixed, trainable, moments, batch):
+    """One step: new parameters, new optimiser state, and the loss before it."""
+
     def loss_of(part):
         return loss_fn(eqx.combine(part, fixed), batch)
 
@@ -252,6 +254,7 @@ class Bar:
         self._bar: Any = None
 
     def advance(self, done: int, loss: Array) -> None:
+        """Show `done` steps, once there is something to wait for."""
         now = time.monotonic()
         if not self._enabled or now - self._start < PATIENCE or now - self._last < REFRESH:
             return
@@ -269,5 +272,6 @@ class Bar:
         self._bar.update(self._bar.task_ids[0], completed=done, description=description)
 
     def close(self) -> None:
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()

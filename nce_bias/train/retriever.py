@@ -76,8 +76,8 @@ def retriever(corpus: Corpus, score: scores.Score, *, size: int = 64, seed: int 
     """An untrained retriever: both towers project alike, words weigh by how rare they are.
 
     Gates start at half the inverse document frequency among the entities of the training worlds,
-    log((N + 1) / (n + 1/2)) / 2, so that a weight is about the square root of rarity; special
-    tokens, which every text has, at the lowest value there is, 0.
+    log((N + 1) / (n + 1/2)) / 2, so that a weight is about the square root of rarity; those of the
+    mention's own words at 1 more.
 
     Parameters
     ----------

@@ -101,7 +101,8 @@ def tower(
 ) -> Tower:
     """A tower whose gates are seeded, and whose projections are one random orthogonal one.
 
-    `key` may be shared by two towers: their columns are then alike from the start. Of `pooled`
+    Gates of role r start r higher: the words of a mention weigh more than those around them. `key`
+    may be shared by two towers: their columns are then alike from the start. Of `pooled`
     queries the first is 0, the others are small and different.
     """
     width = len(center)
@@ -110,7 +111,7 @@ def tower(
     scale = jnp.where(jnp.arange(pooled) > 0, width**-0.5, 0.0).astype(jnp.float32)
     return Tower(
         jnp.tile(basis[None], (roles, 1, 1)),
-        jnp.tile(jnp.asarray(gates, jnp.float32)[None], (roles, 1)),
+        jnp.asarray(gates, jnp.float32) + jnp.arange(roles, dtype=jnp.float32)[:, None],
         queries * scale[:, None],
         jnp.asarray(center, jnp.float32),
         gated,
