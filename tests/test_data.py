@@ -51,7 +51,8 @@ def examples(identifiers: list[str], ids: dict[str, int], context: int) -> list[
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "context", "share"), [(1000, 2, 0.1), (7, 1, 0.5), (30, 4, 0.97)]
+    ("vocabulary", "context", "share"),
+    [(1000, 2, 0.1), (10_000, 2, 0.1), (7, 1, 0.5), (30, 4, 0.97)],
 )
 def test_every_example_is_what_a_slow_reading_finds(
     vocabulary: int, context: int, share: float
@@ -90,9 +91,25 @@ def test_the_default_label_space() -> None:
     assert data.text([]) == ""
 
 
-def test_labels_are_numbered_by_popularity() -> None:
+def test_ten_thousand_labels() -> None:
+    """The numbers of the docstring; no array grows with N times V."""
+    data = next_word(10_000)
+    assert (len(data.targets), len(data.held_out_targets)) == (635_601, 69_254)
+    assert data.words[:1000] == next_word().words
+    assert (data.labels, data.input_ids, len(set(data.words))) == (10_000, 10_002, 10_000)
+    assert data.dropped == pytest.approx(0.063, abs=5e-4)
+    assert data.entropy == pytest.approx(6.556, abs=5e-4)
+    assert data.population(data.targets[:3]).shape == (3, 10_000)
+    for size, large in ((8.5e6, data), (6.3e6, next_word())):
+        values = (getattr(large, field.name) for field in dataclasses.fields(large))
+        taken = sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+        assert taken == pytest.approx(size, abs=5e4)
+
+
+@pytest.mark.parametrize("vocabulary", [1000, 10_000])
+def test_labels_are_numbered_by_popularity(vocabulary: int) -> None:
     """The order log-uniform negatives suppose; equal counts in code-point order."""
-    data = next_word()
+    data = next_word(vocabulary)
     counts = np.bincount(data.targets, minlength=data.labels)
     assert (np.diff(counts) <= 0).all()
     tied = np.flatnonzero(np.diff(counts) == 0)
@@ -100,9 +117,9 @@ def test_labels_are_numbered_by_popularity() -> None:
     assert all(data.words[k] < data.words[k + 1] for k in tied)
     assert data.popularity.sum() == pytest.approx(1, abs=1e-14)
     assert data.popularity.min() > 0
-    # Zipf: the popularity is far from flat, whose entropy is log 1000 = 6.9
+    # Zipf: the popularity is far from flat, whose entropy is log V = 6.9 and 9.2
     assert data.entropy == pytest.approx(-(data.popularity @ np.log(data.popularity)), rel=1e-12)
-    assert 4.5 < data.entropy < 5.5
+    assert np.log(vocabulary) - 3 < data.entropy < np.log(vocabulary) - 1.5
 
 
 def test_no_definition_moves_between_the_parts_when_the_vocabulary_changes() -> None:

@@ -1,13 +1,14 @@
 """Zero-shot entity linking as a data set: worlds of entities, and mentions of them in context."""
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from nce_bias.data.card import card
 
 SPLITS = ("train", "val", "test")
 
@@ -84,16 +85,26 @@ class EntityLinking:
         spans = (self.spans[mention.world] for mention in self._split(split))
         return np.array([(span.start, span.stop) for span in spans])
 
-    def popularity(self, world: str) -> Float[np.ndarray, "V"]:
-        """Share of each entity of a world among tagged occurrences, each counted once more.
+    def among(self, world: str | None = None) -> tuple[Entity, ...]:
+        """The entities of a world, or all: a label space."""
+        if world is None:
+            return self.entities
+        if world not in self.spans:
+            known = ", ".join(sorted(self.spans))
+            raise ValueError(f"world is {world!r}, expected one of {known}")
+        return self.entities[self.spans[world]]
+
+    def smoothed_counts(self, world: str | None = None) -> Float[np.ndarray, "V"]:
+        """Tagged occurrences of each entity of a world, or of all, each counted once more.
 
         The one added (Laplace's rule) gives entities never seen a popularity above 0: a popularity
         proposal must be able to draw every label.
         """
-        if world not in self.spans:
-            known = ", ".join(sorted(self.spans))
-            raise ValueError(f"world is {world!r}, expected one of {known}")
-        counts = np.array([entity.count for entity in self.entities[self.spans[world]]]) + 1.0
+        return np.array([entity.count for entity in self.among(world)]) + 1.0
+
+    def popularity(self, world: str) -> Float[np.ndarray, "V"]:
+        """Share of each entity of a world among the `smoothed_counts`; sums to 1, never 0."""
+        counts = self.smoothed_counts(world)
         return counts / counts.sum()
 
     def _split(self, split: str) -> tuple[Mention, ...]:
@@ -103,20 +114,15 @@ class EntityLinking:
 
     def __repr__(self) -> str:
         """Write the card: entities and mentions of each split, entropy, source, licence."""
-        lines = [("labels", f"{len(self.entities)} entities in {len(self.spans)} worlds")]
+        head = [("labels", f"{len(self.entities)} entities in {len(self.spans)} worlds")]
         for split, mentions in self.mentions.items():
             worlds = self.worlds(split)
             inside = sum(self.spans[w].stop - self.spans[w].start for w in worlds)
             where = f"{len(worlds)} worlds" if len(worlds) > 3 else ", ".join(worlds)
-            lines.append((split, f"{len(mentions)} mentions, {inside} entities ({where})"))
+            head.append((split, f"{len(mentions)} mentions, {inside} entities ({where})"))
         golds = Counter(mention.label for found in self.mentions.values() for mention in found)
-        label, top = golds.most_common(1)[0]
-        total = golds.total()
-        entropy = -sum(n / total * math.log(n / total) for n in golds.values())
-        lines += [
-            ("entropy", f"{entropy:.3f} nats (linked entities)"),
-            ("top-1 share", f"{top / total:.2%} ({self.entities[label].title!r})"),
-            ("source", self.source),
-            ("licence", self.licence),
-        ]
-        return "EntityLinking\n" + "\n".join(f"  {name:<12} {value}" for name, value in lines)
+        shares = np.array(list(golds.values())) / golds.total()
+        titles = [self.entities[label].title for label in golds]
+        return card(
+            "EntityLinking", head, shares, titles, "linked entities", self.source, self.licence
+        )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import operator
 from collections import Counter
@@ -12,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nce_bias.data import wordnet
+from nce_bias.data.card import card, entropy
+from nce_bias.data.split import split
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -72,7 +73,7 @@ class NextWord:
     @property
     def entropy(self) -> float:
         """Entropy of `popularity` in nats: the cross entropy of a model that ignores x."""
-        return float(-np.sum(self.popularity * np.log(self.popularity)))
+        return entropy(self.popularity)
 
     def text(self, ids: Int[np.ndarray, "n"] | Sequence[int]) -> str:
         """Write a row of input ids, or one of targets, as words."""
@@ -100,18 +101,15 @@ class NextWord:
 
     def __repr__(self) -> str:
         """Write the card of the label space: size, entropy, source, licence."""
-        first, share = self.words[0], self.popularity[0]
-        lines = [
+        head = [
             ("labels", f"{self.labels} words"),
             ("input", f"the {self.inputs.shape[1]} words before, {self.input_ids} ids"),
             ("examples", f"{len(self.targets)} training, {len(self.held_out_targets)} held out"),
             ("dropped", f"{self.dropped:.1%} of positions: next word outside the vocabulary"),
-            ("entropy", f"{self.entropy:.3f} nats (popularity)"),
-            ("top-1 share", f"{share:.2%} ({first!r})"),
-            ("source", self.source),
-            ("licence", self.licence),
         ]
-        return "NextWord\n" + "\n".join(f"  {name:<12} {value}" for name, value in lines)
+        return card(
+            "NextWord", head, self.popularity, self.words, "popularity", self.source, self.licence
+        )
 
 
 def next_word(vocabulary: int = 1000, context: int = 2, held_out: float = 0.1) -> NextWord:
@@ -123,6 +121,11 @@ def next_word(vocabulary: int = 1000, context: int = 2, held_out: float = 0.1) -
     * Labels are the most frequent words of the training part; equal counts go in code-point order.
     * A position whose next word is not a label is dropped, so that every label is a word.  As
       *context* such a word stays, as `NextWord.unknown`.
+
+    A larger vocabulary is dearer where rows over the labels are made (`NextWord.population`: 8 V
+    bytes an example), not here: 10,000 labels take half a second and 8.5 MB, 1,000 take 6.3 MB.
+    They drop 6.3 % of the positions instead of 30.0 %, and the entropy is 6.556 nats instead of
+    5.030.
 
     Parameters
     ----------
@@ -154,24 +157,12 @@ def next_word(vocabulary: int = 1000, context: int = 2, held_out: float = 0.1) -
         raise ValueError(f"vocabulary is {vocabulary}, expected 2 or more labels")
     if context < 1:
         raise ValueError(f"context is {context}, expected 1 or more words before the target")
-    if not 0 < held_out < 1:
-        raise ValueError(
-            f"held_out is {held_out}, expected a share of definitions strictly between 0 and 1"
-        )
     return _build(vocabulary, context, float(held_out))
 
 
 @functools.lru_cache(maxsize=4)
 def _build(vocabulary: int, context: int, held_out: float) -> NextWord:
-    parts: tuple[list[tuple[str, ...]], list[tuple[str, ...]]] = ([], [])
-    for definition in wordnet.definitions():
-        parts[_position(definition.document_id) < held_out].append(definition.words)
-    training, reserved = parts
-    if not training or not reserved:
-        raise ValueError(
-            f"held_out is {held_out}, which leaves {len(training)} definitions for training and "
-            f"{len(reserved)} held out; choose a share further from 0 and 1"
-        )
+    training, reserved = split(held_out)
     counts = Counter(itertools.chain.from_iterable(training))
     if vocabulary > len(counts):
         raise ValueError(
@@ -197,12 +188,6 @@ def _build(vocabulary: int, context: int, held_out: float) -> NextWord:
         source=wordnet.SOURCE,
         licence=wordnet.LICENCE,
     )
-
-
-def _position(document_id: str) -> float:
-    """Give a number in [0, 1) that depends on the identifier alone: 53 bits of its BLAKE2b hash."""
-    digest = hashlib.blake2b(document_id.encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
 
 
 def _examples(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -68,7 +67,7 @@ def against(
 
     Labels are taken `block` at a time, and the backward pass computes a block again rather than
     keep it: no array is larger than one block needs, besides the arguments, the result and their
-    gradients. If one block holds all labels, they are one `jax.vmap`.
+    gradients.
 
     Parameters
     ----------
@@ -120,15 +119,14 @@ def against(
 @eqx.filter_jit
 def _against(score, E, e_mask, F, f_mask, block: int):
     if block >= len(F):
-        # Labels innermost: a product of matrices comes out as [B, V], with nothing to transpose.
-        row = jax.vmap(score, in_axes=(None, None, 0, 0))
-        return jax.vmap(row, in_axes=(0, 0, None, None))(E, e_mask, F, f_mask)
-
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def column(label):
-        return jax.vmap(score, in_axes=(0, 0, None, None))(E, e_mask, *label)
-
-    return jax.lax.map(column, (F, f_mask), batch_size=block).T
+        return score.table(E, e_mask, F, f_mask)
+    whole = len(F) // block * block
+    table = jax.checkpoint(lambda labels: score.table(E, e_mask, *labels), prevent_cse=False)
+    blocks = [leaf[:whole].reshape(-1, block, *leaf.shape[1:]) for leaf in (F, f_mask)]
+    found = jnp.moveaxis(jax.lax.map(table, tuple(blocks)), 0, 1).reshape(len(E), whole)
+    if whole == len(F):
+        return found
+    return jnp.concatenate([found, table((F[whole:], f_mask[whole:]))], axis=1)
 
 
 def _check_score(score: Any) -> None:

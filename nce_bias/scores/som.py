@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from nce_bias.scores.attention import hard
@@ -32,6 +33,23 @@ class Som(Score):
     def value(self, E, e_mask, F, f_mask):
         logits = real(E, e_mask) @ real(F, f_mask).T  # a row of 0 for a padded input token
         return jnp.sum(jnp.max(jnp.where(f_mask, logits, -jnp.inf), axis=-1))
+
+    def table(self, E, e_mask, F, f_mask):
+        """One label token at a time: the maxima so far fit a cache, all products of tokens do not.
+
+        Three times as fast as pair by pair (docs/benchmarks.md). Where several label tokens are
+        exactly the best, the gradient is shared among them in other parts than by `value`.
+        """
+        tokens = jnp.where(e_mask[..., None], E, 0.0).reshape(-1, E.shape[-1])  # padded: 0 each
+        F = jnp.where(f_mask[..., None], F, 0.0)
+
+        def better(best, label_token):
+            states, there = label_token
+            return jnp.maximum(best, jnp.where(there, tokens @ states.T, -jnp.inf)), None
+
+        nothing = jnp.full((len(tokens), len(F)), -jnp.inf, jnp.result_type(E, F))
+        best, _ = jax.lax.scan(better, nothing, (jnp.swapaxes(F, 0, 1), f_mask.T))
+        return jnp.sum(best.reshape(*e_mask.shape, len(F)), axis=1)
 
     def __repr__(self) -> str:
         return "som"

@@ -42,21 +42,34 @@ class Texts:
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Tokens read of each text."""
-        return np.clip(self.states.lengths - sum(self.marks), 1, LONGEST)
+        return np.clip(self.states.lengths - sum(self.marks), 0, LONGEST)
 
-    def padded(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
-        """Some texts, each cut or padded to `length` tokens."""
-        begins = (self.states.starts[:-1] + self.marks[0])[rows]
+    def batch(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
+        """Some texts, each cut to `length` tokens.
+
+        The number of tokens is rounded up to an eighth of what B full texts have, so that few
+        shapes compile; the surplus repeats the last token and belongs to no text.
+        """
+        lengths = np.minimum(self.lengths[rows], length)
+        tokens = self._tokens(rows, lengths)
+        step = max(1, -(-len(rows) * length // 8))
+        held = max(step, -(-len(tokens) // step) * step)
+        before = np.cumsum(lengths) - lengths
         places = np.arange(length)
-        mask = places < self.lengths[rows][:, None]
-        at = np.where(mask, begins[:, None] + places, 0)
+        at = np.where(places < lengths[:, None], before[:, None] + places, held)
+        tokens = np.append(tokens, np.repeat(tokens[-1:], held - len(tokens)))
         # as stored, in half precision if so: most of the time of a batch is moving its states
-        return Batch(self.states.values[at], self.states.ids[at], self.roles[at], mask)
+        read = self.states.values[tokens], self.states.ids[tokens], self.roles[tokens]
+        return Batch(*read, at.astype(np.int32))
 
     def tokens(self, rows: Int[np.ndarray, " B"]) -> Int[np.ndarray, " k"]:
-        """Places of all tokens of some texts among those of all texts."""
-        begins = self.states.starts[:-1] + self.marks[0]
-        return np.concatenate([begins[row] + np.arange(self.lengths[row]) for row in rows])
+        """Places of all tokens read of some texts among those of all texts."""
+        return self._tokens(rows, self.lengths[rows])
+
+    def _tokens(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        begins = self.states.starts[:-1][rows] + self.marks[0]
+        before = np.cumsum(lengths) - lengths
+        return np.repeat(begins - before, lengths) + np.arange(lengths.sum())
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -77,7 +77,9 @@ class Plan:
     Attributes
     ----------
     epochs, batch, mentions : int
-        Passes, mentions a step, and mentions used, drawn once from the training mentions.
+        Times that negatives are mined, mentions a step, and mentions an epoch. Epochs take the
+        training mentions in one random order, each where the one before ended, and begin again
+        when all have been seen.
     learning_rate : float
         Of Adam.
     size : int
@@ -85,9 +87,9 @@ class Plan:
     seed : int
     """
 
-    epochs: int = 2
+    epochs: int = 4
     batch: int = 32
-    mentions: int = 6144
+    mentions: int = 1536
     learning_rate: float = LEARNING_RATE
     size: int = 64
     seed: int = 0
@@ -144,13 +146,13 @@ def link(
     for name in ("epochs", "batch", "mentions", "size"):
         check_count(name, getattr(plan, name))
     total = len(corpus.labels["train"])
-    rows = np.random.default_rng(plan.seed).permutation(total)[: plan.mentions]
-    steps_each = max(1, len(rows) // plan.batch)
+    count = min(plan.mentions, total)
+    steps_each = max(1, count // plan.batch)
     steps = plan.epochs * steps_each
     optimizer = _adam(plan.learning_rate)
     model = retriever(corpus, score, size=plan.size, seed=plan.seed)
     candidates = 1 + sampler.slots(len(corpus.label_space("train")))
-    state = _start(model, optimizer, len(rows), candidates, steps)
+    state = _start(model, optimizer, count, candidates, steps)
     path = None if folder is None else pathlib.Path(folder) / "checkpoint.npz"
     keep = sorted({int(step) for step in keep})
     configuration = {
@@ -176,12 +178,12 @@ def link(
     try:
         while done < steps:
             epoch, place = divmod(done, steps_each)
+            rows, seed = _rows(plan.seed, total, count, epoch), _seed(plan.seed, epoch)
             if place == 0:
-                seed = _seed(plan.seed, epoch)
                 mined = mine(state.model, corpus, rows, sampler, loss, seed=seed)
                 state = eqx.tree_at(lambda s: s.mined, state, mined)
                 store()
-            order = np.random.default_rng(_seed(plan.seed, epoch)).permutation(len(rows))
+            order = np.random.default_rng(seed).permutation(count)
             some = np.sort(order[place * plan.batch : (place + 1) * plan.batch])
             batch = _batch(corpus, rows[some], state.mined, some)
             arrays, _ = eqx.partition(state.model, eqx.is_inexact_array)
@@ -191,7 +193,7 @@ def link(
             losses = state.losses.copy()
             losses[done] = float(value)
             done += 1
-            trained = eqx.combine(trained, fixed)
+            trained: Any = eqx.combine(trained, fixed)
             state = State(trained, moments, losses, np.array(done), state.mined)
             if done in keep:
                 kept[done] = state.model
@@ -231,10 +233,17 @@ def _batch(corpus: Corpus, rows: np.ndarray, epoch: Mined, some: np.ndarray) -> 
     """Texts of the mentions `rows`, which are rows `some` of what was mined."""
     mined = jax.tree.map(lambda leaf: leaf[some], epoch)
     texts = corpus.mentions["train"]
-    inputs = texts.padded(rows, _length(texts.lengths[rows]))
+    inputs = texts.batch(rows, _length(texts.lengths[rows]))
     flat = mined.labels.ravel()
-    labels = corpus.entities.padded(flat, _length(corpus.entities.lengths[flat]))
+    labels = corpus.entities.batch(flat, _length(corpus.entities.lengths[flat]))
     return jax.tree.map(jnp.asarray, (inputs, labels, mined.present, mined.offsets))
+
+
+def _rows(seed: int, total: int, count: int, epoch: int) -> np.ndarray:
+    """The `count` training mentions of an epoch, in the order of `_batch`."""
+    return np.random.default_rng(seed).permutation(total)[
+        (epoch * count + np.arange(count)) % total
+    ]
 
 
 def _length(lengths: np.ndarray) -> int:

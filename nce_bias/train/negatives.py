@@ -11,6 +11,8 @@ labels, as the amount to add to a score that is computed later.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -85,18 +87,16 @@ def mine(
     order[rows] = np.arange(len(rows))
     key = jax.random.key(seed)
     popularity = jnp.asarray(popularity, jnp.float32)
-    for part in world_scores(model, corpus, split, rows):
-        at, count = order[part.rows], len(part.rows)
-        filled = np.resize(part.rows, INPUTS)  # whole blocks: one shape compiles
+    blind = not reads_scores(sampler, loss, len(space))
+    blocks = _unscored(rows, len(space)) if blind else _scored(model, corpus, split, rows, places)
+    for some, scores in blocks:
+        at, count = order[some], len(some)
+        filled = np.resize(some, INPUTS)  # whole blocks: one shape compiles
         gold = places[corpus.labels[split][filled]]
-        scores = np.full((INPUTS, len(space)), -np.inf, np.float32)
-        begin = places[part.first]
-        scores[:count, begin : begin + part.scores.shape[1]] = part.scores
         drawn = _draw(key, filled, scores, gold, popularity, sampler, loss)
         labels, present, offsets = (np.asarray(array)[:count] for array in drawn)
-        gold = gold[:count]
-        found.labels[at] = np.concatenate([gold[:, None], labels], axis=1)
-        found.present[at] = np.concatenate([np.ones((len(at), 1), bool), present], axis=1)
+        found.labels[at] = np.concatenate([gold[:count, None], labels], axis=1)
+        found.present[at] = np.concatenate([np.ones((count, 1), bool), present], axis=1)
         found.offsets[at] = offsets
     if distinct:
         _replace_repeats(found, len(space), np.random.default_rng(seed))
@@ -104,25 +104,65 @@ def mine(
     return found
 
 
+def _scored(
+    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray, places: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Up to `INPUTS` mentions and their scores of the whole label space, -inf outside the world."""
+    for part in world_scores(model, corpus, split, rows):
+        scores = np.full((INPUTS, int(places.max()) + 1), -np.inf, np.float32)
+        begin = places[part.first]
+        scores[: len(part.rows), begin : begin + part.scores.shape[1]] = part.scores
+        yield part.rows, scores
+
+
+def _unscored(rows: np.ndarray, labels: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    scores = np.zeros((INPUTS, labels), np.float32)
+    for start in range(0, len(rows), INPUTS):
+        yield rows[start : start + INPUTS], scores
+
+
+def reads_scores(sampler: Sampler, loss: Loss, labels: int) -> bool:
+    """Whether a draw or its correction depends on the model, as far as the traced program tells.
+
+    Scoring every mention against its world is most of the time of mining, and what uniform or
+    popularity negatives do without. A program may read scores and not use them: then they are
+    computed for nothing, and nothing else is lost.
+    """
+    popularity = np.full(labels, 1 / labels, np.float32)
+    given = jax.ShapeDtypeStruct((labels,), np.float32)
+    program = jax.make_jaxpr(lambda s: _one(jax.random.key(0), s, 0, popularity, sampler, loss))
+    traced = program(given).jaxpr
+    reached = {id(variable) for variable in traced.invars}
+    for equation in traced.eqns:
+        if reached & {id(variable) for variable in equation.invars}:
+            reached |= {id(variable) for variable in equation.outvars}
+    return bool(reached & {id(variable) for variable in traced.outvars})
+
+
 @eqx.filter_jit
 def _draw(
     key: PRNGKeyArray,
-    rows: Int[Array, " B"],
-    scores: Float[Array, "B V"],
-    gold: Int[Array, " B"],
+    rows: Int[np.ndarray, " B"],
+    scores: Float[np.ndarray, "B V"],
+    gold: Int[np.ndarray, " B"],
     popularity: Float[Array, " V"],
     sampler: Sampler,
     loss: Loss,
 ):
     def one(entry):
         row, scores, gold = entry
-        law = sampler.law(scores, popularity)
-        labels, present = law.draw(jax.random.fold_in(key, row), gold)
-        corrected = loss.corrected(jnp.zeros_like(scores), law, sampler.m)
-        own, others = corrected.gold[gold], corrected.negatives_of(gold)[labels]
-        return labels, present, jnp.concatenate([own[None], jnp.where(present, others, 0.0)])
+        return _one(jax.random.fold_in(key, row), scores, gold, popularity, sampler, loss)
 
     return jax.lax.map(one, (rows, scores, gold))
+
+
+def _one(key, scores, gold, popularity, sampler: Sampler, loss: Loss):
+    """Labels, presence and offsets of one mention."""
+    law = sampler.law(scores, popularity)
+    labels, present = law.draw(key, gold)
+    corrected = loss.corrected(jnp.zeros_like(scores), law, sampler.m)
+    own, others = corrected.gold[gold], corrected.negatives_of(gold)[labels]
+    return labels, present, jnp.concatenate([own[None], jnp.where(present, others, 0.0)])
 
 
 def _replace_repeats(found: Mined, labels: int, generator: np.random.Generator) -> None:

@@ -53,7 +53,7 @@ def encode(
         for start in range(0, len(inside), block):
             some = inside[start : start + block]
             filled = np.concatenate([some, np.repeat(some[-1:], block - len(some))])
-            yield Encoded(some, encoder(model, texts.padded(filled, length)))
+            yield Encoded(some, encoder(model, texts.batch(filled, length)))
 
 
 def world_scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -97,8 +98,10 @@ def retriever(corpus: Corpus, score: scores.Score, *, size: int = 64, seed: int 
     reads = kind(score)
     gates, center = corpus.rarity() / 2, corpus.center()
     key = jax.random.key(seed)
-    sides = [
-        tower(key, gates, center, size=size, roles=roles, pooled=pooled, gated=gated)
-        for roles, pooled, gated in ((MENTION, reads.inputs, True), (1, reads.labels, False))
-    ]
-    return Retriever(*sides, score, jnp.asarray(np.log(SCALE), jnp.float32))
+    side = functools.partial(tower, key, gates, center, size=size)
+    return Retriever(
+        side(roles=MENTION, pooled=reads.inputs, gated=True),
+        side(roles=1, pooled=reads.labels, gated=False),
+        score,
+        jnp.asarray(np.log(SCALE), jnp.float32),
+    )

@@ -7,7 +7,8 @@ vocabulary, seeded by how rare the word is. Two kinds of columns:
 * **pooled**: column k is the unit vector along sum_i w_i W h_i with w = softmax_i(g_i + q_k . h_i).
 * **tokens**: column i is the unit vector along W h_i, times w_i = softmax_i(g_i) if gated.
 
-A pooled column needs one projection, not one for each token: the sum is taken first.
+Texts come without padding and are projected so: padding is put between short columns, not between
+the long states they are made of.
 """
 
 from __future__ import annotations
@@ -17,28 +18,35 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+Rows = Array | np.ndarray  # gathered on the host, used on the device
 TINY = 1e-12  # added to squared lengths: the gradient of the unit vector of 0 is finite
 
 
 class Batch(NamedTuple):
-    """Padded texts.
+    """B texts: their N tokens one after the other, and where each text's stand.
 
     Attributes
     ----------
-    states : `[B, T, H]`
-    ids : int `[B, T]`
+    states : `[N, H]`
+    ids : int `[N]`
         Of the vocabulary.
-    roles : int `[B, T]`
-    mask : bool `[B, T]`
-        True for a real token.
+    roles : int `[N]`
+    at : int `[B, T]`
+        Which token is the t-th of a text; N, which is none, where the text is shorter.
     """
 
-    states: Float[Array, "B T H"]
-    ids: Int[Array, "B T"]
-    roles: Int[Array, "B T"]
-    mask: Bool[Array, "B T"]
+    states: Float[Rows, "N H"]
+    ids: Int[Rows, " N"]
+    roles: Int[Rows, " N"]
+    at: Int[Rows, "B T"]
+
+    @property
+    def mask(self) -> Bool[Array, "B T"]:
+        """True for a real token."""
+        return jnp.asarray(self.at < len(self.ids))
 
 
 class Columns(NamedTuple):
@@ -72,27 +80,31 @@ class Tower(eqx.Module):
 
     def __call__(self, texts: Batch) -> Columns:
         """Columns `[B, n, d]`, or `[B, T, d]` of tokens."""
-        one_hot = jax.nn.one_hot(texts.roles, len(self.project), dtype=self.project.dtype)
-        center = jax.lax.stop_gradient(self.center)
-        states = jnp.where(texts.mask[..., None], texts.states.astype(center.dtype) - center, 0.0)
-        gates = jnp.einsum("btr,rbt->bt", one_hot, self.gates[:, texts.ids])
+        mask, center = texts.mask, jax.lax.stop_gradient(self.center)
+        states = texts.states.astype(center.dtype) - center
+        one_hot = jax.nn.one_hot(texts.roles, len(self.project), dtype=center.dtype)
+        vectors = jnp.einsum("nr,nh,rhd->nd", one_hot, states, self.project)
+        gates = self.gates[jnp.asarray(texts.roles), jnp.asarray(texts.ids)]
         if len(self.queries):
-            logits = gates[..., None] + states @ self.queries.T
-            weights = _softmax(logits, texts.mask[..., None])  # [B, T, n]
-            pooled = jnp.einsum("btn,btr,bth->bnrh", weights, one_hot, states)
-            columns = _unit(jnp.einsum("bnrh,rhd->bnd", pooled, self.project))
-            return Columns(columns, jnp.broadcast_to(texts.mask.any(1)[:, None], columns.shape[:2]))
-        every = jnp.einsum("bth,rhd->btrd", states, self.project)
-        columns = _unit(jnp.einsum("btrd,btr->btd", every, one_hot))
+            logits = gates[:, None] + states @ self.queries.T  # [N, n]
+            weights = _softmax(_padded(logits, texts.at), mask[..., None])
+            pooled = jnp.einsum("btn,btd->bnd", weights, _padded(vectors, texts.at))
+            return Columns(_unit(pooled), jnp.broadcast_to(mask.any(1)[:, None], pooled.shape[:2]))
+        columns = _padded(_unit(vectors), texts.at)
         if self.gated:
-            columns = columns * _softmax(gates, texts.mask)[..., None]
-        return Columns(columns, texts.mask)
+            columns = columns * _softmax(_padded(gates, texts.at), mask)[..., None]
+        return Columns(columns, mask)
+
+
+def _padded(tokens: Float[Array, "N ..."], at: Int[Rows, "B T"]) -> Float[Array, "B T ..."]:
+    """Of each text its tokens, then zeros."""
+    return tokens.at[jnp.asarray(at)].get(mode="fill", fill_value=0)
 
 
 def tower(
     key: PRNGKeyArray,
-    gates: Float[Array, " vocabulary"],
-    center: Float[Array, " H"],
+    gates: Float[Rows, " vocabulary"],
+    center: Float[Rows, " H"],
     *,
     size: int,
     roles: int,
