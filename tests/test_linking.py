@@ -219,7 +219,7 @@ def test_a_loss_is_of_corrected_scores_and_of_negatives_that_are_there(
     expected = mean(raw + mined.offsets, mined.present)
     assert run.losses[0] == pytest.approx(expected, rel=1e-4)  # float32 scores of order 20
     for wrong in (mean(raw, mined.present), mean(raw + mined.offsets, everywhere)):
-        assert abs(wrong - expected) > 1e-2 * expected
+        assert abs(wrong - expected) > 5e-3 * expected
 
 
 # --- learning

@@ -12,6 +12,7 @@ from nce_bias.train.linking import Plan, Run, link
 from nce_bias.train.loop import Fit, cross_entropy, fit
 from nce_bias.train.metrics import compare, evaluate, recall, reciprocal_rank
 from nce_bias.train.negatives import Mined, mine
+from nce_bias.train.pullback import pull_back
 from nce_bias.train.ranking import Scored, rank, world_scores
 from nce_bias.train.retriever import Retriever, retriever
 
@@ -32,6 +33,7 @@ __all__ = [
     "fit",
     "link",
     "mine",
+    "pull_back",
     "rank",
     "recall",
     "reciprocal_rank",

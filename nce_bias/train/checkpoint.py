@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import zipfile
+import zlib
 from typing import Any, TypeVar
 
 import jax
@@ -20,6 +21,8 @@ from nce_bias._checks import refuse
 
 T = TypeVar("T")
 ABOUT = "configuration"
+#: What reading a damaged file raises; altered flags of a zip file have errors of their own.
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError, OSError)
 
 
 def save(path: str | os.PathLike[str], state: Any, configuration: dict[str, Any]) -> None:
@@ -36,12 +39,17 @@ def save(path: str | os.PathLike[str], state: Any, configuration: dict[str, Any]
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.asarray(leaf) for name, leaf in _leaves(state)}
-    about = np.array(json.dumps(configuration, sort_keys=True))
+    arrays: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in _leaves(state)}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise refuse(
+                "checkpoint", f"got {name} of Python objects", "arrays of numbers", "Convert them."
+            )
+    arrays[ABOUT] = np.array(json.dumps(configuration, sort_keys=True))
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{ABOUT: about}, **arrays)
+            np.savez(file, **arrays)  # NumPy 2.0 would store allow_pickle as an array
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -81,10 +89,15 @@ def load(path: str | os.PathLike[str], like: T, configuration: dict[str, Any]) -
     ValueError: checkpoint: got ...a.npz of seed = 1; expected seed = 2. ...
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: what is no zip file would be left open by np.load
+        with open(path, "rb") as stream, _arrays(stream) as file:
             found = {name: file[name] for name in file.files}
             about = json.loads(str(found.pop(ABOUT)))
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+            if not isinstance(about, dict):
+                raise ValueError("its configuration is not a mapping")
+    except FileNotFoundError:
+        raise
+    except DAMAGE as error:
         raise refuse(
             "checkpoint",
             f"got {path}, which is damaged ({error})",
@@ -113,6 +126,13 @@ def load(path: str | os.PathLike[str], like: T, configuration: dict[str, Any]) -
     return jax.tree_util.tree_map_with_path(
         lambda place, leaf: _as(found[_name(place)], leaf) if _is_array(leaf) else leaf, like
     )
+
+
+def _arrays(stream: Any) -> Any:
+    found = np.load(stream, allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        raise ValueError("it is one array")
+    return found
 
 
 def _as(array: np.ndarray, leaf: Any) -> Any:

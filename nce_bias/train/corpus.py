@@ -57,7 +57,8 @@ class Texts:
         before = np.cumsum(lengths) - lengths
         places = np.arange(length)
         at = np.where(places < lengths[:, None], before[:, None] + places, held)
-        tokens = np.append(tokens, np.repeat(tokens[-1:], held - len(tokens)))
+        last = tokens[-1] if len(tokens) else 0
+        tokens = np.append(tokens, np.full(held - len(tokens), last))
         # as stored, in half precision if so: most of the time of a batch is moving its states
         read = self.states.values[tokens], self.states.ids[tokens], self.roles[tokens]
         return Batch(*read, at.astype(np.int32))

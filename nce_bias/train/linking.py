@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +23,7 @@ import optax
 from jaxtyping import Float
 
 from nce_bias import scores
-from nce_bias._checks import check_count
+from nce_bias._checks import check_count, refuse
 from nce_bias.losses import Loss, check_loss, infonce
 from nce_bias.samplers import Sampler, top
 from nce_bias.train import checkpoint
@@ -139,12 +140,13 @@ def link(
     Raises
     ------
     ValueError
-        For numbers out of range, and a checkpoint of another configuration.
+        For numbers out of range, and a checkpoint that is damaged or of another configuration.
     """
     plan, sampler = plan or Plan(), sampler or top(63)
     check_loss(loss)
     for name in ("epochs", "batch", "mentions", "size"):
         check_count(name, getattr(plan, name))
+    check_count("every", every)
     total = len(corpus.labels["train"])
     count = min(plan.mentions, total)
     steps_each = max(1, count // plan.batch)
@@ -155,11 +157,19 @@ def link(
     state = _start(model, optimizer, count, candidates, steps)
     path = None if folder is None else pathlib.Path(folder) / "checkpoint.npz"
     keep = sorted({int(step) for step in keep})
+    if keep and not 0 <= keep[0] <= keep[-1] <= steps:
+        raise refuse(
+            "keep",
+            f"got steps {keep}",
+            f"steps from 0 to {steps}",
+            "A run has epochs * (mentions // batch) steps.",
+        )
     configuration = {
         **dataclasses.asdict(plan),
         "score": repr(score),
         "sampler": repr(sampler),
         "loss": loss.name,
+        "arrays": _digest((score, sampler, loss)),
         "corpus": f"{corpus.name}; {len(corpus.entities)}, {total}",
     }
     if path is not None and path.exists():
@@ -171,9 +181,10 @@ def link(
 
     def store() -> None:
         if path is not None:
-            checkpoint.save(path, state, configuration)
+            # models first: a run goes on from the checkpoint, and would not come by them again
             for step, found in kept.items():
                 checkpoint.save(path.with_name(f"model-{step}.npz"), found, configuration)
+            checkpoint.save(path, state, configuration)
 
     try:
         while done < steps:
@@ -206,6 +217,8 @@ def link(
         status = f"interrupted at step {done} of {steps}: {again}"
     finally:
         bar.close()
+    if done in keep:  # the interrupt may have come between a step and the keeping of it
+        kept[done] = state.model
     store()
     if path is not None:
         for step in set(keep) - set(kept):
@@ -214,7 +227,8 @@ def link(
                 kept[step] = checkpoint.load(file, model, configuration)
     bad = np.flatnonzero(~np.isfinite(state.losses[:done]))
     if bad.size:
-        status = f"loss is not finite at step {int(bad[0]) + 1}: lower the learning rate"
+        trouble = f"loss is not finite at step {int(bad[0]) + 1}: lower the learning rate"
+        status = trouble if status == "ok" else f"{status}; {trouble}"
     return Run(state.model, state.losses[:done], dict(sorted(kept.items())), status)
 
 
@@ -263,6 +277,16 @@ def _start(model: Retriever, optimizer: Any, mentions: int, candidates: int, ste
 def _adam(learning_rate: float) -> optax.GradientTransformation:
     """One object for each rate: runs share their compilation."""
     return optax.adam(learning_rate)
+
+
+def _digest(tree: Any) -> str:
+    """Of the arrays that a repr does not show: codes, probabilities."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array)):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _seed(*parts: int) -> int:

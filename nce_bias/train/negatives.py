@@ -19,13 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from nce_bias._checks import refuse
 from nce_bias.losses import Loss
 from nce_bias.samplers import Sampler
 from nce_bias.train.corpus import Corpus
 from nce_bias.train.ranking import INPUTS, world_scores
 from nce_bias.train.retriever import Retriever
-
-TRIES = 8  # labels drawn in reserve for each repeated one
 
 
 class Mined(eqx.Module):
@@ -72,7 +71,19 @@ def mine(
         A label drawn twice for one mention (by two parts of a sum, or with replacement) is
         replaced by one drawn uniformly from the rest, with its offset kept. A sampler that gives
         the gold keeps it.
+
+    Raises
+    ------
+    ValueError
+        If a mention stands twice in `rows`.
     """
+    if len(np.unique(rows)) < len(rows):
+        raise refuse(
+            "rows",
+            f"got {len(rows)} mentions, {len(np.unique(rows))} of them different",
+            "each mention once",
+            "For another draw of the same mention give another seed.",
+        )
     space = corpus.label_space(split)
     places = np.full(len(corpus.entities), -1)
     places[space] = np.arange(len(space))
@@ -99,7 +110,7 @@ def mine(
         found.present[at] = np.concatenate([np.ones((count, 1), bool), present], axis=1)
         found.offsets[at] = offsets
     if distinct:
-        _replace_repeats(found, len(space), np.random.default_rng(seed))
+        _replace_repeats(found, len(space), rows, seed)
     found.labels[:] = space[found.labels]
     return found
 
@@ -128,9 +139,11 @@ def reads_scores(sampler: Sampler, loss: Loss, labels: int) -> bool:
     popularity negatives do without. A program may read scores and not use them: then they are
     computed for nothing, and nothing else is lost.
     """
-    popularity = np.full(labels, 1 / labels, np.float32)
+    popularity = jnp.full(labels, 1 / labels, jnp.float32)
     given = jax.ShapeDtypeStruct((labels,), np.float32)
-    program = jax.make_jaxpr(lambda s: _one(jax.random.key(0), s, 0, popularity, sampler, loss))
+    program = jax.make_jaxpr(
+        lambda s: _one(jax.random.key(0), s, jnp.asarray(0), popularity, sampler, loss)
+    )
     traced = program(given).jaxpr
     reached = {id(variable) for variable in traced.invars}
     for equation in traced.eqns:
@@ -142,9 +155,9 @@ def reads_scores(sampler: Sampler, loss: Loss, labels: int) -> bool:
 @eqx.filter_jit
 def _draw(
     key: PRNGKeyArray,
-    rows: Int[np.ndarray, " B"],
-    scores: Float[np.ndarray, "B V"],
-    gold: Int[np.ndarray, " B"],
+    rows: Int[Array | np.ndarray, " B"],
+    scores: Float[Array | np.ndarray, "B V"],
+    gold: Int[Array | np.ndarray, " B"],
     popularity: Float[Array, " V"],
     sampler: Sampler,
     loss: Loss,
@@ -165,16 +178,19 @@ def _one(key, scores, gold, popularity, sampler: Sampler, loss: Loss):
     return labels, present, jnp.concatenate([own[None], jnp.where(present, others, 0.0)])
 
 
-def _replace_repeats(found: Mined, labels: int, generator: np.random.Generator) -> None:
-    """In place: second occurrences of a label become labels that the row does not have."""
-    order = np.argsort(found.labels, axis=1, kind="stable")
-    ranked = np.take_along_axis(found.labels, order, axis=1)
+def _replace_repeats(found: Mined, labels: int, rows: Int[np.ndarray, " n"], seed: int) -> None:
+    """In place: what is present for the second time becomes a label that the row does not have."""
+    # slots without a label repeat nothing: each has a number of its own
+    absent = -1 - np.arange(found.labels.shape[1])
+    shown = np.where(found.present, found.labels, absent)
+    order = np.argsort(shown, axis=1, kind="stable")
+    ranked = np.take_along_axis(shown, order, axis=1)
     again = np.zeros_like(found.present)
-    np.put_along_axis(again[:, :], order[:, 1:], ranked[:, 1:] == ranked[:, :-1], axis=1)
-    again &= found.present
+    np.put_along_axis(again, order[:, 1:], ranked[:, 1:] == ranked[:, :-1], axis=1)
+    again &= found.labels != found.labels[:, :1]  # a gold that the sampler gave
     for row in np.flatnonzero(again.any(axis=1)):
-        here = np.flatnonzero(again[row])
-        taken = set(found.labels[row].tolist())
+        taken = set(shown[row].tolist())
+        generator = np.random.default_rng([seed, int(rows[row])])
         free = (label for label in generator.permutation(labels) if label not in taken)
-        for place in here:
+        for place in np.flatnonzero(again[row]):
             found.labels[row, place] = next(free, found.labels[row, place])

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from nce_bias.train.corpus import LONGEST, Corpus, Texts
 from nce_bias.train.retriever import Retriever
-from nce_bias.train.tower import Columns
+from nce_bias.train.tower import Batch, Columns
 
 INPUTS, LABELS = 64, 1024  # of one block
 LENGTHS = (8, 16, LONGEST)  # that texts are padded to
@@ -30,8 +30,15 @@ class Scored(NamedTuple):
     scores: Float[np.ndarray, "B V"]
 
 
+class Block(NamedTuple):
+    """Texts of about one length, and which: the last of them repeated to fill the block."""
+
+    rows: Int[np.ndarray, " B"]
+    texts: Batch
+
+
 class Encoded(NamedTuple):
-    """Columns of a block of texts, padded to a whole block, and which texts they are."""
+    """Columns of a block, and which texts they are."""
 
     rows: Int[np.ndarray, " B"]
     columns: Columns
@@ -42,18 +49,24 @@ _encode_labels = eqx.filter_jit(Retriever.encode_labels)
 _against = eqx.filter_jit(Retriever.against)
 
 
-def encode(
-    model: Retriever, texts: Texts, rows: Int[np.ndarray, " n"], side: str
-) -> Iterator[Encoded]:
-    """Columns of some texts, block by block, short texts first; `side` is "inputs" or "labels"."""
-    encoder, block = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
+def blocks(texts: Texts, rows: Int[np.ndarray, " n"], size: int) -> Iterator[Block]:
+    """Some texts, `size` at a time, short ones first."""
     bucket = np.searchsorted(LENGTHS, texts.lengths[rows])
     for index, length in enumerate(LENGTHS):
         inside = rows[bucket == index]
-        for start in range(0, len(inside), block):
-            some = inside[start : start + block]
-            filled = np.concatenate([some, np.repeat(some[-1:], block - len(some))])
-            yield Encoded(some, encoder(model, texts.batch(filled, length)))
+        for start in range(0, len(inside), size):
+            some = inside[start : start + size]
+            filled = np.concatenate([some, np.repeat(some[-1:], size - len(some))])
+            yield Block(some, texts.batch(filled, length))
+
+
+def encode(
+    model: Retriever, texts: Texts, rows: Int[np.ndarray, " n"], side: str
+) -> Iterator[Encoded]:
+    """Columns of some texts, block by block; `side` is "inputs" or "labels"."""
+    encoder, size = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
+    for block in blocks(texts, rows, size):
+        yield Encoded(block.rows, encoder(model, block.texts))
 
 
 def world_scores(

@@ -1,0 +1,132 @@
+"""Bias, variance and cosine of a retriever's contrastive gradient over whole test worlds.
+
+Labels are all entities of the mention's world. The observed gold stands for pop(y|x), as it does in
+training. In score space eps(.|x) = p - gamma of each mention; over parameters the pull-back of its
+mean over the mentions looked at, whose norm is that of these mentions: the same ones for every run.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+
+import nce_bias as nb
+from analysis.linking import setup
+from nce_bias.train import Corpus, Retriever, pull_back, world_scores
+
+TOLERANCE = 1e-6  # scores are float32
+
+
+def measured_rows(corpus: Corpus, split: str, count: int) -> list[np.ndarray]:
+    """`count` mentions of each world, evenly spread over the file."""
+    candidates = corpus.candidates[split]
+    found = []
+    for first in np.unique(candidates[:, 0]):
+        inside = np.flatnonzero(candidates[:, 0] == first)
+        found.append(inside[np.linspace(0, len(inside) - 1, min(count, len(inside))).astype(int)])
+    return found
+
+
+def moments(
+    model: Retriever, corpus: Corpus, split: str, count: int, draws: int
+) -> list[dict[str, Any]]:
+    """One row for each kind of negatives, means over the mentions of all worlds."""
+    worlds = [
+        _world(model, corpus, split, rows, draws) for rows in measured_rows(corpus, split, count)
+    ]
+    total = sum(len(world["rows"]) for world in worlds)
+    gradient = _summed(worlds, "exact", total)
+    rows = []
+    for kind in (*setup.EXACT, *setup.SAMPLED):
+        parts = [world[kind] for world in worlds]
+        halves = [_summed(worlds, f"{kind} {half}", total) for half in "ab"]
+        square = float(halves[0] @ halves[1])  # of two independent halves: without a noise floor
+        contrastive = gradient - (halves[0] + halves[1]) / 2
+        weights = np.array([len(world["rows"]) / total for world in worlds])
+        row = {name: float(weights @ [part[name] for part in parts]) for name in SCALARS}
+        squares = np.concatenate([part["squares"] for part in parts])
+        exact = np.concatenate([world["gradient_squares"] for world in worlds])
+        rows.append(
+            {
+                "kind": kind,
+                **row,
+                "bias_norm": _root(squares.mean()),
+                "relative_bias": _root(squares.mean() / exact.mean()),
+                "relative_bias_error": _jackknife(squares, exact),
+                "parameter_bias": _root(square),
+                "parameter_relative_bias": _root(square / float(gradient @ gradient)),
+                "parameter_cosine": float(
+                    contrastive @ gradient / np.linalg.norm(contrastive) / np.linalg.norm(gradient)
+                ),
+                "parameter_gradient": float(np.linalg.norm(gradient)),
+            }
+        )
+    return rows
+
+
+SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
+
+
+def _world(
+    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray, draws: int
+) -> dict[str, Any]:
+    """Of one world: each kind's scalars and squares, and pull-backs of eps summed over mentions."""
+    parts = list(world_scores(model, corpus, split, rows))
+    rows = np.concatenate([part.rows for part in parts])
+    scores = np.concatenate([part.scores for part in parts]).astype(float)
+    gold = corpus.labels[split][rows] - parts[0].first
+    population = np.zeros_like(scores)
+    population[np.arange(len(rows)), gold] = 1.0
+    counts = corpus.counts[parts[0].first :][: scores.shape[1]] + 1.0
+    problem = nb.Problem(scores, population, popularity=counts / counts.sum())
+    exact = np.exp(np.asarray(problem.log_model)) - population
+    found: dict[str, Any] = {"rows": rows, "gradient_squares": np.sum(exact**2, axis=1)}
+    cotangents = {"exact": exact}
+    for kind, sampler in setup.EXACT.items():
+        result = nb.exact(problem, sampler, split=False, tolerance=TOLERANCE)
+        if result.status != "ok":
+            raise RuntimeError(f"{kind}: {result.status}")
+        bias = np.asarray(result.bias)
+        found[kind] = _scalars(result) | {"squares": np.sum(bias**2, axis=1)}
+        cotangents |= {f"{kind} a": bias}
+    for kind, sampler in setup.SAMPLED.items():
+        key = jax.random.key(zlib.crc32(kind.encode()))
+        halves = [
+            nb.monte_carlo(problem, sampler, key=k, draws=draws) for k in jax.random.split(key)
+        ]
+        a, b = (np.asarray(half.bias) for half in halves)
+        means = {n: np.mean([_scalars(half)[n] for half in halves]) for n in SCALARS}
+        found[kind] = means | {"squares": np.sum(a * b, axis=1)}
+        cotangents |= {f"{kind} a": a, f"{kind} b": b}
+    pulled = pull_back(model, corpus, split, rows, np.stack([*cotangents.values()]))
+    flat = np.concatenate(
+        [np.asarray(leaf, float).reshape(len(cotangents), -1) for leaf in jax.tree.leaves(pulled)],
+        axis=1,
+    )
+    found["pulled"] = dict(zip(cotangents, flat, strict=True))
+    for kind in setup.EXACT:
+        found["pulled"][f"{kind} b"] = found["pulled"][f"{kind} a"]
+    return found
+
+
+def _scalars(result: nb.Moments) -> dict[str, float]:
+    return {name: float(getattr(result, name)) for name in SCALARS}
+
+
+def _summed(worlds: list[dict[str, Any]], name: str, total: int) -> np.ndarray:
+    return np.sum([world["pulled"][name] for world in worlds], axis=0) / total
+
+
+def _root(square: float) -> float:
+    """Of an unbiased square, which may be negative."""
+    return float(np.sign(square) * np.sqrt(np.abs(square)))
+
+
+def _jackknife(squares: np.ndarray, exact: np.ndarray) -> float:
+    """Standard error over mentions of the relative bias."""
+    n = len(squares)
+    ratios = (squares.sum() - squares) / (exact.sum() - exact)
+    return float(np.sqrt((n - 1) * np.var(np.sign(ratios) * np.sqrt(np.abs(ratios)))))

@@ -1,0 +1,106 @@
+"""One run: trained, ranked on both held-out splits, its gradients measured; kept on disk.
+
+A cell whose files are there is not run again; one that was cut short goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+import nce_bias as nb
+from analysis.linking import bias, setup
+from analysis.linking.setup import Cell, Design
+
+HELD_OUT = ("val", "test")
+
+#: Seconds on two cores: of training and ranking, and of measuring one model.
+TRAINING = {"dual": 45, "multi8": 55, "som": 75, "poly8": 60}
+MEASURING = {"dual": 14, "multi8": 18, "som": 20, "poly8": 20}
+
+
+def folder_of(work: pathlib.Path, cell: Cell) -> pathlib.Path:
+    """Where a cell keeps its files."""
+    return work / cell.label.replace(" ", "_")
+
+
+def is_done(work: pathlib.Path, cell: Cell) -> bool:
+    """Whether nothing of the cell is left to do."""
+    return (folder_of(work, cell) / "moments.csv").is_file()
+
+
+def expected(design: Design, cells: Iterable[Cell]) -> float:
+    """Seconds, about."""
+    return sum(
+        TRAINING[cell.score] + MEASURING[cell.score] * len(design.checkpoints(cell))
+        for cell in cells
+    )
+
+
+def run_all(
+    corpus: nb.train.Corpus, design: Design, work: pathlib.Path, console: Console
+) -> dict[Cell, float]:
+    """Every cell that is not done; seconds of each."""
+    left = [cell for cell in design.cells if not is_done(work, cell)]
+    console.print(
+        f"linking: {len(design.cells)} runs, {len(design.cells) - len(left)} of them done; about "
+        f"{expected(design, left) / 60:.0f} min to go on two cores. Ctrl-C loses nothing."
+    )
+    seconds = {}
+    for place, cell in enumerate(left, start=1):
+        began = time.monotonic()
+        run(corpus, design, cell, work)
+        seconds[cell] = time.monotonic() - began
+        rest = expected(design, left[place:]) / 60
+        done = f"[{place}/{len(left)}] {cell.label}: {seconds[cell]:.0f} s"
+        console.print(f"  {done}; about {rest:.0f} min left")
+    return seconds
+
+
+def run(corpus: nb.train.Corpus, design: Design, cell: Cell, work: pathlib.Path) -> None:
+    """Train, rank, measure."""
+    folder = folder_of(work, cell)
+    steps = design.checkpoints(cell)
+    began = time.monotonic()
+    found = nb.train.link(
+        corpus,
+        setup.scores()[cell.score],
+        setup.TRAINED[cell.negatives],
+        plan=dataclasses.replace(design.plan, seed=cell.seed),
+        keep=steps,
+        folder=folder,
+    )
+    if found.status.startswith("interrupted"):
+        raise KeyboardInterrupt(found.status)
+    if found.status != "ok":
+        raise RuntimeError(f"{cell.label}: {found.status}")
+    trained = time.monotonic() - began
+    ranks = folder / "ranks.npz"
+    if not ranks.is_file():
+        arrays = {split: nb.train.rank(found.model, corpus, split) for split in HELD_OUT}
+        _put(ranks, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+        about = {"training": trained, "ranking": time.monotonic() - began - trained}
+        about |= {"first_loss": found.losses[0], "last_loss": found.losses[-24:].mean()}
+        _put(folder / "about.json", lambda file: file.write(json.dumps(about).encode()))
+    rows: list[dict[str, Any]] = []
+    for step in steps:
+        measured = bias.moments(found.kept[step], corpus, "test", design.measured, design.draws)
+        rows += [cell._asdict() | {"step": step} | row for row in measured]
+    _put(folder / "moments.csv", lambda file: pd.DataFrame(rows).to_csv(file, index=False))
+
+
+def _put(path: pathlib.Path, write: Any) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".partial-{path.name}")
+    with partial.open("wb") as file:
+        write(file)
+    os.replace(partial, path)
