@@ -226,13 +226,18 @@ def gradient_bias(
 
 
 class _Scores(eqx.Module):
-    """score_fn as a function of the trainable part alone."""
+    """score_fn as a function of the trainable part alone.
+
+    Scores of lower precision than the engine's are lifted to it, so that a float32 model can be
+    asked about in float64; what is pulled back returns to the parameters' own.
+    """
 
     score_fn: Callable[[PyTree, PyTree], Float[Array, " V"]]
     fixed: PyTree
 
     def __call__(self, trainable: PyTree, x: PyTree) -> Float[Array, " V"]:
-        return self.score_fn(eqx.combine(trainable, self.fixed), x)
+        scores = jnp.asarray(self.score_fn(eqx.combine(trainable, self.fixed), x))
+        return scores.astype(jnp.promote_types(scores.dtype, jnp.result_type(float)))
 
 
 class _SquaredNorm(eqx.Module):

@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -66,33 +67,40 @@ def run_all(
     return seconds
 
 
-def run(corpus: nb.train.Corpus, design: Design, cell: Cell, work: pathlib.Path) -> None:
-    """Train, rank, measure."""
-    folder = folder_of(work, cell)
-    steps = design.checkpoints(cell)
-    began = time.monotonic()
+def trained(
+    corpus: nb.train.Corpus, design: Design, cell: Cell, work: pathlib.Path
+) -> nb.train.Run:
+    """The run of a cell: from its checkpoint, as far as there is one."""
     found = nb.train.link(
         corpus,
         setup.scores()[cell.score],
         setup.TRAINED[cell.negatives],
         plan=dataclasses.replace(design.plan, seed=cell.seed),
-        keep=steps,
-        folder=folder,
+        keep=design.checkpoints(cell),
+        folder=folder_of(work, cell),
     )
     if found.status.startswith("interrupted"):
         raise KeyboardInterrupt(found.status)
     if found.status != "ok":
         raise RuntimeError(f"{cell.label}: {found.status}")
-    trained = time.monotonic() - began
-    ranks = folder / "ranks.npz"
-    if not ranks.is_file():
+    return found
+
+
+def run(corpus: nb.train.Corpus, design: Design, cell: Cell, work: pathlib.Path) -> None:
+    """Train, rank, measure."""
+    folder = folder_of(work, cell)
+    began = time.monotonic()
+    found = trained(corpus, design, cell, work)
+    seconds = time.monotonic() - began
+    if not (folder / "about.json").is_file():
         arrays = {split: nb.train.rank(found.model, corpus, split) for split in HELD_OUT}
-        _put(ranks, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
-        about = {"training": trained, "ranking": time.monotonic() - began - trained}
-        about |= {"first_loss": found.losses[0], "last_loss": found.losses[-24:].mean()}
+        _put(folder / "ranks.npz", lambda file: np.savez_compressed(file, **arrays))
+        ranking = time.monotonic() - began - seconds
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process so far
+        about = {"training_seconds": seconds, "ranking_seconds": ranking, "peak_gib": peak}
         _put(folder / "about.json", lambda file: file.write(json.dumps(about).encode()))
     rows: list[dict[str, Any]] = []
-    for step in steps:
+    for step in design.checkpoints(cell):
         measured = bias.moments(found.kept[step], corpus, "test", design.measured, design.draws)
         rows += [cell._asdict() | {"step": step} | row for row in measured]
     _put(folder / "moments.csv", lambda file: pd.DataFrame(rows).to_csv(file, index=False))

@@ -32,7 +32,7 @@ def pull_back(
     corpus: Corpus,
     split: str,
     rows: Int[np.ndarray, " n"],
-    cotangents: Float[Array | np.ndarray, "C n V"],
+    cotangents: Any,
 ) -> PyTree:
     """J^T c of each c `[n, V]`, for n mentions of one world and all its V labels.
 
@@ -86,7 +86,7 @@ def pull_back(
 
 
 @eqx.filter_jit
-def _pull(arrays, fixed, inputs: Batch, labels: Batch, weights: Float[np.ndarray, "C n B"]):
+def _pull(arrays, fixed, inputs: Batch, labels: Batch, weights: Float[Array | np.ndarray, "C n B"]):
     def scores(part):
         model = eqx.combine(part, fixed)
         return model.against(model.encode_inputs(inputs), model.encode_labels(labels))

@@ -1,0 +1,65 @@
+"""The question: what do hard negatives do to recall, and does their gradient bias explain it.
+
+`python -m analysis.linking.full` trains every retriever and writes the tables that the page and the
+figures show. `run`, which `nce-bias figures` calls, is the same in small: hashed words in place of
+MiniLM, five training worlds, one seed; its tables go to a folder of their own.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import jax
+from rich.console import Console
+
+import nce_bias as nb
+from analysis.linking import runs, tables
+from analysis.linking.setup import MAIN, Design
+from nce_bias.train import Plan
+
+#: About how long a run takes on two cores, in seconds.
+SECONDS = {"full": 45, "quick": 30}
+
+WORLDS = {
+    "train": ("verb.cognition", "verb.creation", "verb.motion", "verb.possession", "verb.stative"),
+    "val": ("noun.act",),
+    "test": ("noun.artifact",),
+}
+SIZE = 64  # of a hashed word
+REDUCED = Design({"dual": MAIN}, 1, Plan(epochs=2, mentions=1024), measured=8, draws=16)
+QUICK = Design({"dual": ("random", "hard")}, 1, Plan(epochs=2, mentions=128), measured=4, draws=8)
+
+
+def run(out: pathlib.Path, *, quick: bool = False) -> None:
+    """Write the tables of the reduced form to ``reduced`` in `out`."""
+    jax.config.update("jax_enable_x64", True)
+    console = Console(stderr=True)
+    data = part(nb.data.entity_linking(), WORLDS)
+    with tempfile.TemporaryDirectory() as folder:
+        place = pathlib.Path(folder)
+        corpus = nb.train.corpus(data, nb.text.hashed(SIZE), folder=place / "states")
+        design = QUICK if quick else REDUCED
+        with console.status("linking, reduced form: training"):
+            for cell in design.cells:
+                runs.run(corpus, design, cell, place / "runs")
+        tables.write(corpus, data, design, place / "runs", out / "reduced")
+
+
+def part(data: nb.data.EntityLinking, worlds: dict[str, tuple[str, ...]]) -> nb.data.EntityLinking:
+    """Some worlds of a data set."""
+    entities, spans, moved = [], {}, {}
+    for world in sorted(world for some in worlds.values() for world in some):
+        span = data.spans[world]
+        moved[world] = len(entities) - span.start
+        spans[world] = slice(len(entities), len(entities) + span.stop - span.start)
+        entities += data.entities[span]
+    mentions = {
+        split: tuple(
+            mention._replace(label=mention.label + moved[mention.world])
+            for mention in data.mentions[split]
+            if mention.world in some
+        )
+        for split, some in worlds.items()
+    }
+    return nb.data.EntityLinking(tuple(entities), mentions, spans, data.source, data.licence)

@@ -1,0 +1,246 @@
+"""Recall by negatives and score, the mixing curve, bias along training, bias against recall."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nce_bias import plot
+
+POINTS = pathlib.Path(__file__).parents[1] / "analysis" / "linking" / "points"
+
+SCORES = {
+    "dual": ("DUAL", "#0072B2", "o"),
+    "multi8": ("MULTI-8", "#E69F00", "s"),
+    "poly8": ("POLY-8", "#7F7F7F", "D"),
+    "som": ("SOM", "#D55E00", "^"),
+}
+NEGATIVES = {
+    "random": ("random", "#0072B2", "o"),
+    "mixed-25": ("mixed-25", "#66C2A5", "v"),
+    "mixed-50": ("mixed-50", "#009E73", "D"),
+    "mixed-75": ("mixed-75", "#006D50", "P"),
+    "hard": ("hard", "#D55E00", "^"),
+    "model": ("model (distinct)", "#CC79A7", "s"),
+    "model, independent": ("model, independent", "#555555", "X"),
+}
+SHOWN = ("random", "mixed-50", "hard", "model")  # for every score
+SHARES = {"random": 0, "mixed-25": 25, "mixed-50": 50, "mixed-75": 75, "hard": 100}
+BM25 = {"title once": (0, (1, 1)), "title ten times": (0, (4, 2))}
+METRICS = {"recall@1": "recall@1", "recall@8": "recall@8", "recall@64": "recall@64"}
+
+Table = Any
+
+
+def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
+    """Draw the pictures, of the full set of runs where it is there, else of the reduced one."""
+    folder = results if (results / "recall.csv").is_file() else results / "reduced"
+    recall = pd.read_csv(folder / "recall.csv")
+    moments = pd.read_csv(folder / "moments.csv")
+    made = [by_negatives(recall, out), along_training(moments, out)]
+    if set(SHARES) <= set(recall["negatives"]):
+        correlation = pd.read_csv(folder / "correlation.csv")
+        made += [
+            mixing(recall, moments, out),
+            against_recall(pd.read_csv(folder / "scatter.csv"), correlation, out),
+        ]
+    return made
+
+
+def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
+    """Recall on the test worlds, with 95 % intervals, beside the published curve."""
+    rows = recall[(recall["split"] == "test") & (recall["average"] == "micro")]
+    published = pd.read_csv(POINTS / "zhang_stratos_2021_zeshel.csv")
+    fig, axes = plot.figure(1, 4, width=9.4, height=3.2)
+    places = {kind: index for index, kind in enumerate(SHOWN)}
+    with plot.style():
+        for ax, (metric, title) in zip(axes.flat, METRICS.items(), strict=False):
+            some = rows[rows["metric"] == metric]
+            for shift, (score, (label, colour, marker)) in enumerate(SCORES.items()):
+                own = some[(some["score"] == score) & some["negatives"].isin(SHOWN)]
+                if own.empty:
+                    continue
+                x = own["negatives"].map(places) + 0.16 * (shift - 1.5)
+                spread = [own["value"] - own["low"], own["high"] - own["value"]]
+                ax.errorbar(
+                    x,
+                    100 * own["value"],
+                    100 * np.array(spread),
+                    fmt=marker,
+                    color=colour,
+                    label=label,
+                    capsize=1.5,
+                    linewidth=0.9,
+                )
+            for name, dashes in BM25.items():
+                value = some[(some["score"] == "bm25") & (some["negatives"] == name)]["value"]
+                ax.axhline(
+                    100 * float(value.iloc[0]),
+                    color="black",
+                    linestyle=dashes,
+                    linewidth=0.8,
+                    label=f"BM25, {name}",
+                )
+            ax.set_xticks(list(places.values()), SHOWN, rotation=25)
+            ax.set_xlim(-0.6, len(SHOWN) - 0.4)
+            ax.set_title(title)
+            ax.grid(axis="x", visible=False)
+        axes.flat[0].set_ylabel("test mentions linked (%)")
+        last = axes.flat[3]
+        for score, part in published.groupby("score"):
+            label, colour, marker = SCORES[str(score)]
+            last.plot(part["hard_share"], part["recall64"], color=colour, marker=marker)
+        last.set_title("published, ZeShEL, recall@64")
+        last.set_xlabel("share of hard negatives (%)")
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=6)
+        fig.suptitle(
+            "Hard and mixed negatives link better than random ones, most of all at recall@1 "
+            "(95 % intervals over mentions and seeds)",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+        )
+    return plot.save(fig, out / "linking.png")
+
+
+def mixing(recall: Table, moments: Table, out: pathlib.Path) -> pathlib.Path:
+    """Recall of DUAL and the exact bias of its gradient at the end, against the share."""
+    fig, axes = plot.figure(1, 2, width=7.4, height=3.1)
+    rows = recall[
+        (recall["split"] == "test") & (recall["average"] == "micro") & (recall["score"] == "dual")
+    ]
+    with plot.style():
+        left, right = axes.flat
+        for metric, marker in zip(METRICS, ("o", "s", "^"), strict=True):
+            some = rows[(rows["metric"] == metric) & rows["negatives"].isin(SHARES)]
+            some = some.assign(share=some["negatives"].map(SHARES)).sort_values("share")
+            left.fill_between(some["share"], 100 * some["low"], 100 * some["high"], alpha=0.15)
+            left.plot(some["share"], 100 * some["value"], marker=marker, label=metric)
+        last = moments[(moments["score"] == "dual") & moments["negatives"].isin(SHARES)]
+        last = last[(last["step"] == last["step"].max()) & (last["kind"] == last["negatives"])]
+        last = last.assign(share=last["negatives"].map(SHARES))
+        for column, (label, colour, marker) in {
+            "relative_bias": ("score space", "#000000", "o"),
+            "parameter_relative_bias": ("parameters", "#7F7F7F", "s"),
+        }.items():
+            grouped = last.groupby("share")[column]
+            right.plot(
+                grouped.mean().index, grouped.mean(), color=colour, marker=marker, label=label
+            )
+            right.scatter(last["share"], last[column], color=colour, s=5, alpha=0.5)
+        left.set_ylabel("test mentions linked (%)")
+        right.set_ylabel("relative bias of the gradient, exact")
+        right.set_ylim(bottom=0)
+        for ax in axes.flat:
+            ax.set_xlabel("share of hard negatives (%)")
+            ax.set_xticks(list(SHARES.values()))
+            ax.legend()
+        fig.suptitle(
+            "DUAL: the first quarter of hard negatives brings most of the recall, "
+            "and takes off most of the bias",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+        )
+    return plot.save(fig, out / "linking_mixing.png")
+
+
+def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
+    """Exact bias, direction and variance along training, of the negatives that are trained with."""
+    columns = {
+        "relative_bias": "relative bias, scores",
+        "parameter_relative_bias": "relative bias, parameters",
+        "parameter_cosine": "cosine, parameters",
+        "variance": "variance of one gradient",
+    }
+    scores = [score for score in ("dual", "som") if score in set(moments["score"])]
+    fig, axes = plot.figure(len(scores), 4, width=9.4, height=2.1 * len(scores) + 0.9)
+    grid = np.reshape(axes, (len(scores), 4))
+    own = moments[moments["seed"] == 0]
+    with plot.style():
+        for line, score in zip(grid, scores, strict=True):
+            for kind, (label, colour, marker) in NEGATIVES.items():
+                trained = "model" if kind.startswith("model") else kind
+                rows = own[(own["score"] == score) & (own["kind"] == kind)]
+                rows = rows[(rows["negatives"] == trained) | (rows["step"] == 0)]
+                if rows.empty or trained not in set(own["negatives"][own["score"] == score]):
+                    continue
+                rows = rows.sort_values("step")
+                for ax, column in zip(line, columns, strict=True):
+                    values = rows[column]
+                    if column == "variance":
+                        values = values.clip(lower=1e-5)
+                    ax.plot(rows["step"], values, color=colour, marker=marker, label=label)
+                    if column == "relative_bias":
+                        ax.fill_between(
+                            rows["step"],
+                            rows[column] - rows["relative_bias_error"],
+                            rows[column] + rows["relative_bias_error"],
+                            color=colour,
+                            alpha=0.15,
+                            linewidth=0,
+                        )
+            for ax, title in zip(line, columns.values(), strict=True):
+                ax.set_title(title if score == scores[0] else "")
+                ax.set_xlabel("step" if score == scores[-1] else "")
+            line[0].set_ylim(bottom=0)
+            line[1].set_ylim(bottom=0)
+            line[3].set_yscale("log")
+            line[0].set_ylabel(SCORES[score][0])
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=7)
+        fig.suptitle(
+            "Along training, random negatives have most bias and it grows; hard ones have least, "
+            "and hardly any variance (band: standard error over mentions)",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+        )
+    return plot.save(fig, out / "linking_bias.png")
+
+
+def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pathlib.Path:
+    """Every run: its bias at the end against its recall@1."""
+    biases = {"relative_bias": "relative bias, scores", "parameter_relative_bias": "parameters"}
+    fig, axes = plot.figure(1, 2, width=7.4, height=3.4, sharey=True)
+    with plot.style():
+        for ax, (bias, name) in zip(axes.flat, biases.items(), strict=True):
+            for _, row in scatter.iterrows():
+                ax.scatter(
+                    row[bias],
+                    100 * row["recall@1"],
+                    color=NEGATIVES[row["negatives"]][1],
+                    marker=SCORES[row["score"]][2],
+                    s=16,
+                    alpha=0.8,
+                )
+            found = correlation[
+                (correlation["runs"] == "all")
+                & (correlation["bias"] == bias)
+                & (correlation["metric"] == "recall@1")
+            ].iloc[0]
+            ax.set_title(
+                rf"$\rho$ = {found['spearman']:.2f}  [{found['low']:.2f}, {found['high']:.2f}]"
+            )
+            ax.set_xlabel(
+                "relative bias in score space" if bias == "relative_bias" else f"of {name}"
+            )
+            ax.set_xlim(left=0)
+        axes.flat[0].set_ylabel("recall@1 on the test worlds (%)")
+        for kind in (kind for kind in NEGATIVES if kind in set(scatter["negatives"])):
+            label, colour, _ = NEGATIVES[kind]
+            axes.flat[1].scatter([], [], color=colour, marker="s", s=16, label=label)
+        for score in (score for score in SCORES if score in set(scatter["score"])):
+            label, _, marker = SCORES[score]
+            axes.flat[1].scatter([], [], color="black", marker=marker, s=16, label=label)
+        handles, labels = axes.flat[1].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside right center")
+        fig.suptitle(
+            r"Less bias goes with better recall over all runs ($\rho$: Spearman, 95 % interval)",
+            x=0.01,
+            ha="left",
+            fontsize=9,
+        )
+    return plot.save(fig, out / "linking_scatter.png")
