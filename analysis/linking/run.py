@@ -27,7 +27,7 @@ WORLDS = {
     "test": ("noun.artifact",),
 }
 SIZE = 64  # of a hashed word
-REDUCED = Design({"dual": MAIN}, 1, Plan(epochs=2, mentions=1024), measured=8, draws=16)
+REDUCED = Design({"dual": MAIN}, 1, Plan(epochs=2, mentions=1024), measured=6, draws=16)
 QUICK = Design({"dual": ("random", "hard")}, 1, Plan(epochs=2, mentions=128), measured=4, draws=8)
 
 

@@ -93,14 +93,22 @@ class Hashed(eqx.Module):
 
         `progress` changes nothing.
         """
-        words = [_words(text) for text in as_texts(texts)]
-        starts = np.cumsum([0, *map(len, words)], dtype=np.int64)
+        words, which, starts = self.words(texts)
+        own = np.array([_bucket(f"<{word}>", self.buckets) for word in words], np.int32)
+        return TokenStates(self._states(words)[which], own[which], starts, self.buckets)
+
+    def words(
+        self, texts: Iterable[str]
+    ) -> tuple[list[str], Int[np.ndarray, " n"], Int[np.ndarray, " texts_and_1"]]:
+        """The different words, which of them each token is, and where each text starts.
+
+        A table of states or `bags` of the words, read at the second, is one of the tokens.
+        """
+        found = [_words(text) for text in as_texts(texts)]
+        starts = np.cumsum([0, *map(len, found)], dtype=np.int64)
         rows: dict[str, int] = {}
-        which = [rows.setdefault(word, len(rows)) for text in words for word in text]
-        values = self._states(list(rows))
-        own = np.array([_bucket(f"<{word}>", self.buckets) for word in rows], np.int32)
-        chosen = np.array(which, np.int64)
-        return TokenStates(values[chosen], own[chosen], starts, self.buckets)
+        which = [rows.setdefault(word, len(rows)) for text in found for word in text]
+        return list(rows), np.array(which, np.int64), starts
 
     def lengths(self, texts: Iterable[str]) -> np.ndarray:
         """Words of each text ``[n]``."""

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from nce_bias._checks import refuse
 from nce_bias.data import EntityLinking
-from nce_bias.text import TokenStates, cached
+from nce_bias.text import Hashed, TokenStates, cached
 from nce_bias.train.tower import Batch
 
 LONGEST = 32  # tokens of a text that are read
+GRAMS = 32  # buckets read of a learnt word: those of 3 to 5 letters of a word of 12
 SAMPLE = 200_000  # tokens whose mean is the centre
+
+
+class Bags(NamedTuple):
+    """Buckets of each word's n-grams, and which word each token is."""
+
+    of_word: Int[np.ndarray, "words g"]
+    word: Int[np.ndarray, " N"]
+
+    def read(self, tokens: Int[np.ndarray, " k"], step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bags of the different words among some tokens, and which of them each token is.
+
+        A word that occurs often is looked up once. The number of words is rounded up to a multiple
+        of `step` by words of no bucket, so that few shapes compile.
+        """
+        words, place = np.unique(self.word[tokens], return_inverse=True)
+        count = -(-len(words) // step) * step
+        bags = np.full((count, self.of_word.shape[1]), -1, np.int32)
+        bags[: len(words)] = self.of_word[words]
+        return bags, place.astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,11 +50,14 @@ class Texts:
         Tokens at the start and at the end of each text that are not read.
     roles : int `[N]`
         1 for a token of a mention, 0 for all others.
+    bags : Bags, optional
+        What a model that learns its words reads in place of states.
     """
 
     states: TokenStates
     marks: tuple[int, int]
     roles: Int[np.ndarray, " N"]
+    bags: Bags | None = None
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -60,8 +84,12 @@ class Texts:
         last = tokens[-1] if len(tokens) else 0
         tokens = np.append(tokens, np.full(held - len(tokens), last))
         # as stored, in half precision if so: most of the time of a batch is moving its states
-        read = self.states.values[tokens], self.states.ids[tokens], self.roles[tokens]
-        return Batch(*read, at.astype(np.int32))
+        if self.bags is None:
+            states, word = self.states.values[tokens], None
+        else:
+            states, word = self.bags.read(tokens, step)
+        about = self.states.ids[tokens], self.roles[tokens]
+        return Batch(states, *about, at.astype(np.int32), word)
 
     def tokens(self, rows: Int[np.ndarray, " B"]) -> Int[np.ndarray, " k"]:
         """Places of all tokens read of some texts among those of all texts."""
@@ -92,6 +120,8 @@ class Corpus:
         Number of token ids.
     name : str
         Of data and encoder.
+    words : Hashed, optional
+        What a model learns in place of frozen states.
     """
 
     entities: Texts
@@ -101,6 +131,7 @@ class Corpus:
     counts: Int[np.ndarray, " N"]
     vocabulary: int
     name: str
+    words: Hashed | None = None
 
     def label_space(self, split: str) -> Int[np.ndarray, " V"]:
         """Entities of all worlds of a split, in order."""
@@ -117,7 +148,12 @@ class Corpus:
         return np.maximum(np.log((len(space) + 1) / (found + 0.5)), 0.0)
 
     def center(self) -> Float[np.ndarray, " H"]:
-        """Mean state of the tokens of the training worlds' entities (of a fixed sample)."""
+        """Mean state of the tokens of the training worlds' entities (of a fixed sample).
+
+        0 if words are learnt: their mean moves.
+        """
+        if self.words is not None:
+            return np.zeros(self.words.size)
         tokens = self.entities.tokens(self.label_space("train"))
         tokens = tokens[:: max(1, len(tokens) // SAMPLE)]
         return np.asarray(self.entities.states.values[tokens], np.float64).mean(axis=0)
@@ -129,7 +165,12 @@ class Corpus:
 
 
 def corpus(
-    data: EntityLinking, encoder: Any, *, folder: Any = None, limit: int | None = None
+    data: EntityLinking,
+    encoder: Any,
+    *,
+    folder: Any = None,
+    limit: int | None = None,
+    learn: bool = False,
 ) -> Corpus:
     """Encode a data set, or read its states from the cache.
 
@@ -142,20 +183,34 @@ def corpus(
         Of the cache; see `nb.text.cached`.
     limit : int, optional
         Keep at most that many mentions of each split, evenly spread over the file.
+    learn : bool
+        Of `nb.text.hashed` alone: its table is where a model's own begins, and is trained with it.
 
+    Raises
+    ------
+    ValueError
+        For `learn` with an encoder whose states are computed, not looked up.
     """
+    if learn and not isinstance(encoder, Hashed):
+        raise refuse(
+            "learn",
+            f"got {type(encoder).__name__}, whose states are frozen",
+            "the encoder nb.text.hashed()",
+            "Leave learn out: linear heads on frozen states are trained in any case.",
+        )
     mentions = {
         split: found if limit is None else found[:: max(1, -(-len(found) // limit))]
         for split, found in data.mentions.items()
     }
     entities = cached(encoder, [e.description for e in data.entities], folder)
     texts = {
-        split: _marked(encoder, cached(encoder, [m.context for m in found], folder), found)
+        split: _marked(encoder, cached(encoder, [m.context for m in found], folder), found, learn)
         for split, found in mentions.items()
     }
+    bags = _bags(encoder, [e.description for e in data.entities]) if learn else None
     spans = data.spans
     return Corpus(
-        Texts(entities, _marks(encoder), np.zeros(len(entities.ids), np.int32)),
+        Texts(entities, _marks(encoder), np.zeros(len(entities.ids), np.int32), bags),
         texts,
         {split: np.array([m.label for m in found]) for split, found in mentions.items()},
         {
@@ -164,7 +219,8 @@ def corpus(
         },
         np.array([entity.count for entity in data.entities]),
         entities.vocabulary,
-        f"{data.source}; {encoder.fingerprint}",
+        f"{data.source}; {encoder.fingerprint}" + (", learnt" if learn else ""),
+        encoder if learn else None,
     )
 
 
@@ -172,7 +228,13 @@ def _marks(encoder: Any) -> tuple[int, int]:
     return getattr(encoder, "marks", (0, 0))
 
 
-def _marked(encoder: Any, states: TokenStates, mentions: Sequence[Any]) -> Texts:
+def _bags(encoder: Hashed, texts: Sequence[str]) -> Bags:
+    words, word, _ = encoder.words(texts)
+    of_word, _ = encoder.bags(words, 1, GRAMS)
+    return Bags(of_word[:, 0], word)
+
+
+def _marked(encoder: Any, states: TokenStates, mentions: Sequence[Any], learn: bool) -> Texts:
     """Roles: 1 for the tokens of the mention itself, whose place follows from those before it."""
     roles = np.zeros(len(states.ids), np.int32)
     if hasattr(encoder, "lengths"):  # of any other encoder no token is known to be the mention's
@@ -182,4 +244,5 @@ def _marked(encoder: Any, states: TokenStates, mentions: Sequence[Any]) -> Texts
         ends = np.minimum(starts + inside, states.starts[1:])
         for start, end in zip(starts, ends, strict=True):
             roles[start:end] = 1
-    return Texts(states, _marks(encoder), roles)
+    bags = _bags(encoder, [mention.context for mention in mentions]) if learn else None
+    return Texts(states, _marks(encoder), roles, bags)

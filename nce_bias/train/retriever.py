@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from nce_bias import scores
 from nce_bias._checks import refuse
+from nce_bias.text import Hashed
 from nce_bias.train.corpus import Corpus
 from nce_bias.train.tower import Batch, Columns, Tower, tower
 
@@ -46,21 +47,30 @@ def kind(score: scores.Score) -> Kind:
 
 
 class Retriever(eqx.Module):
-    """Scores of inputs and labels: exp(log_scale) s(columns of the input, columns of the label)."""
+    """Scores of inputs and labels: exp(log_scale) s(columns of the input, columns of the label).
+
+    `words` is the table of learnt words, one for both sides, or None where states are frozen.
+    """
 
     inputs: Tower
     labels: Tower
     score: scores.Score
     log_scale: Float[Array, ""]
+    words: Hashed | None = None
 
     def encode_inputs(self, texts: Batch) -> Columns:
         """Columns of inputs, the scale in them: every score of this package is linear in E."""
-        columns = self.inputs(texts)
+        columns = self.inputs(self._read(texts))
         return Columns(columns.states * jnp.exp(self.log_scale), columns.mask)
 
     def encode_labels(self, texts: Batch) -> Columns:
         """Columns of labels."""
-        return self.labels(texts)
+        return self.labels(self._read(texts))
+
+    def _read(self, texts: Batch) -> Batch:
+        if self.words is None or texts.word is None:
+            return texts
+        return texts._replace(states=self.words(jnp.asarray(texts.states))[texts.word])
 
     def candidates(self, inputs: Batch, labels: Batch) -> Float[Array, "B K"]:
         """Scores of B inputs with K candidates each; `labels` has B K texts, input by input."""
@@ -104,4 +114,5 @@ def retriever(corpus: Corpus, score: scores.Score, *, size: int = 64, seed: int 
         side(roles=1, pooled=reads.labels, gated=False),
         score,
         jnp.asarray(np.log(SCALE), jnp.float32),
+        jax.tree.map(lambda leaf: leaf.astype(jnp.float32), corpus.words),
     )

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 Rows = Array | np.ndarray  # gathered on the host, used on the device
 TINY = 1e-12  # added to squared lengths: the gradient of the unit vector of 0 is finite
@@ -31,17 +31,21 @@ class Batch(NamedTuple):
     Attributes
     ----------
     states : `[N, H]`
+        For a model that learns its words, int `[U, g]`: buckets of the n-grams of U of them.
     ids : int `[N]`
         Of the vocabulary.
     roles : int `[N]`
     at : int `[B, T]`
         Which token is the t-th of a text; N, which is none, where the text is shorter.
+    word : int `[N]`, optional
+        Which of U words each token is.
     """
 
-    states: Float[Rows, "N H"]
+    states: Shaped[Rows, "U H"]
     ids: Int[Rows, " N"]
     roles: Int[Rows, " N"]
     at: Int[Rows, "B T"]
+    word: Int[Rows, " N"] | None = None
 
     @property
     def mask(self) -> Bool[Array, "B T"]:

@@ -1,0 +1,1 @@
+"""Two real label spaces: bias along training with the negatives themselves."""
