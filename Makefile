@@ -18,10 +18,13 @@ STAMP := $(call stamp,$(VENV),constraints.txt)
 FLOORS := .venv-floors
 FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
 
-.PHONY: figures test lint format docs bench test-floors install clean distclean
+.PHONY: figures linking test lint format docs bench test-floors install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure
 	$(BIN)/nce-bias figures
+
+linking: $(STAMP)  ## every run of analysis/linking, about an hour; goes on where it was stopped
+	$(BIN)/python -m analysis.linking.full
 
 test: $(STAMP)  ## the whole test suite, the notebooks of the documentation with it
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal

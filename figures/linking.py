@@ -30,6 +30,9 @@ SHARES = {"random": 0, "mixed-25": 25, "mixed-50": 50, "mixed-75": 75, "hard": 1
 BM25 = {"title once": (0, (1, 1)), "title ten times": (0, (4, 2))}
 METRICS = {"recall@1": "recall@1", "recall@8": "recall@8", "recall@64": "recall@64"}
 
+VARIANCE_FLOOR = 1e-6
+METRIC_COLOURS = ("#0072B2", "#E69F00", "#009E73")
+
 Table = Any
 
 
@@ -82,7 +85,7 @@ def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
                     linewidth=0.8,
                     label=f"BM25, {name}",
                 )
-            ax.set_xticks(list(places.values()), SHOWN, rotation=25)
+            ax.set_xticks(list(places.values()), SHOWN)
             ax.set_xlim(-0.6, len(SHOWN) - 0.4)
             ax.set_title(title)
             ax.grid(axis="x", visible=False)
@@ -91,7 +94,8 @@ def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
         for score, part in published.groupby("score"):
             label, colour, marker = SCORES[str(score)]
             last.plot(part["hard_share"], part["recall64"], color=colour, marker=marker)
-        last.set_title("published, ZeShEL, recall@64")
+        last.set_title("published: ZeShEL, recall@64")
+        last.set_ylabel("validation mentions linked (%)")
         last.set_xlabel("share of hard negatives (%)")
         handles, labels = axes.flat[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=6)
@@ -113,11 +117,12 @@ def mixing(recall: Table, moments: Table, out: pathlib.Path) -> pathlib.Path:
     ]
     with plot.style():
         left, right = axes.flat
-        for metric, marker in zip(METRICS, ("o", "s", "^"), strict=True):
+        for metric, marker, colour in zip(METRICS, "os^", METRIC_COLOURS, strict=True):
             some = rows[(rows["metric"] == metric) & rows["negatives"].isin(SHARES)]
             some = some.assign(share=some["negatives"].map(SHARES)).sort_values("share")
-            left.fill_between(some["share"], 100 * some["low"], 100 * some["high"], alpha=0.15)
-            left.plot(some["share"], 100 * some["value"], marker=marker, label=metric)
+            low, high = 100 * some["low"], 100 * some["high"]
+            left.fill_between(some["share"], low, high, color=colour, alpha=0.15, linewidth=0)
+            left.plot(some["share"], 100 * some["value"], color=colour, marker=marker, label=metric)
         last = moments[(moments["score"] == "dual") & moments["negatives"].isin(SHARES)]
         last = last[(last["step"] == last["step"].max()) & (last["kind"] == last["negatives"])]
         last = last.assign(share=last["negatives"].map(SHARES))
@@ -170,8 +175,8 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
                 rows = rows.sort_values("step")
                 for ax, column in zip(line, columns, strict=True):
                     values = rows[column]
-                    if column == "variance":
-                        values = values.clip(lower=1e-5)
+                    if column == "variance":  # on a logarithmic axis; 0 is said in words
+                        values = values.where(values > VARIANCE_FLOOR)
                     ax.plot(rows["step"], values, color=colour, marker=marker, label=label)
                     if column == "relative_bias":
                         ax.fill_between(
@@ -188,12 +193,19 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
             line[0].set_ylim(bottom=0)
             line[1].set_ylim(bottom=0)
             line[3].set_yscale("log")
+            line[3].annotate(
+                "hard: 0",
+                (0.03, 0.04),
+                xycoords="axes fraction",
+                fontsize=7,
+                color=NEGATIVES["hard"][1],
+            )
             line[0].set_ylabel(SCORES[score][0])
         handles, labels = grid[0, 0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=7)
         fig.suptitle(
-            "Along training, random negatives have most bias and it grows; hard ones have least, "
-            "and hardly any variance (band: standard error over mentions)",
+            "In score space random negatives have most bias at every step and hard ones least; "
+            "over parameters SOM's differ less (band: standard error over mentions)",
             x=0.01,
             ha="left",
             fontsize=9,

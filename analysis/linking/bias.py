@@ -67,13 +67,10 @@ def moments(
     return rows
 
 
-SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
-
-
-def _world(
-    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray, draws: int
-) -> dict[str, Any]:
-    """Of one world: each kind's scalars and squares, and pull-backs of eps summed over mentions."""
+def world_problem(
+    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray
+) -> tuple[nb.Problem, np.ndarray]:
+    """Mentions of one world over all its labels, in float64, and the order they stand in."""
     parts = list(world_scores(model, corpus, split, rows))
     rows = np.concatenate([part.rows for part in parts])
     scores = np.concatenate([part.scores for part in parts]).astype(float)
@@ -81,8 +78,43 @@ def _world(
     population = np.zeros_like(scores)
     population[np.arange(len(rows)), gold] = 1.0
     counts = corpus.counts[parts[0].first :][: scores.shape[1]] + 1.0
-    problem = nb.Problem(scores, population, popularity=counts / counts.sum())
-    exact = np.exp(np.asarray(problem.log_model)) - population
+    return nb.Problem(scores, population, popularity=counts / counts.sum()), rows
+
+
+def distinct(
+    model: Retriever, corpus: Corpus, split: str, count: int, draws: int
+) -> list[dict[str, Any]]:
+    """Uniform negatives, independent (exactly) and distinct (sampled): what coincidences change."""
+    found = []
+    for rows in measured_rows(corpus, split, count):
+        problem, _ = world_problem(model, corpus, split, rows)
+        independent = nb.exact(problem, nb.iid(nb.uniform(), setup.M), split=False)
+        sampled = nb.monte_carlo(
+            problem,
+            nb.without_replacement(nb.uniform(), setup.M),
+            key=jax.random.key(0),
+            draws=draws,
+        )
+        found.append(
+            {
+                "labels": problem.labels,
+                "independent": float(independent.bias_norm),
+                "distinct": float(sampled.bias_norm),
+                "standard_error": float(sampled.standard_errors["bias_norm"]),
+            }
+        )
+    return found
+
+
+SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
+
+
+def _world(
+    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray, draws: int
+) -> dict[str, Any]:
+    """Of one world: each kind's scalars and squares, and pull-backs of eps summed over mentions."""
+    problem, rows = world_problem(model, corpus, split, rows)
+    exact = np.exp(np.asarray(problem.log_model)) - np.asarray(problem.population)
     found: dict[str, Any] = {"rows": rows, "gradient_squares": np.sum(exact**2, axis=1)}
     cotangents = {"exact": exact}
     for kind, sampler in setup.EXACT.items():

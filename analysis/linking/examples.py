@@ -27,12 +27,15 @@ def write(
     """``examples.csv`` and the page ``examples.md``: DUAL, test worlds.
 
     Of the mentions wrong for every seed with random negatives and right for every seed with hard
-    ones, `SHOWN` evenly spread over the file; candidates are those of seed 0.
+    ones, `SHOWN` evenly spread over the file; candidates are those of seed 0. Without such a
+    mention nothing is written.
     """
     wrong = (ranks["dual", "random"] > 1).all(axis=0)
     right = (ranks["dual", "hard"] == 1).all(axis=0)
     other = (ranks["dual", "random"] == 1).all(axis=0) & (ranks["dual", "hard"] > 1).all(axis=0)
     helped = np.flatnonzero(wrong & right)
+    if not len(helped):
+        return
     chosen = helped[np.unique(np.linspace(0, len(helped) - 1, SHOWN).astype(int))]
     rows: list[dict[str, Any]] = []
     for kind in KINDS:

@@ -14,12 +14,13 @@ from scipy.stats import spearmanr
 
 import nce_bias as nb
 from analysis import tables
-from analysis.linking import examples, runs, setup
+from analysis.linking import bias, examples, runs, setup
 from analysis.linking.setup import Cell, Design
 
 TITLES = {"title once": 1, "title ten times": 10}  # BM25; ten has the best MRR on validation
 BASE = "random"
 RESAMPLES = 2000
+FEWEST = 4  # conditions of which a correlation is taken
 #: What a run's bias is, at its end, of its own negatives.
 BIASES = ("relative_bias", "parameter_relative_bias")
 
@@ -54,7 +55,9 @@ def write(
     )
     if {("dual", BASE), ("dual", "hard")} <= set(ranks["test"]):
         examples.write(corpus, data, design, ranks["test"], work, out)
+    first = runs.trained(corpus, design, cells[0], work).model
     found = {
+        "distinct": bias.distinct(first, corpus, "test", design.measured, 8 * design.draws),
         "recall": recall(ranks, worlds),
         "differences": differences(ranks, worlds),
         "categories": categories(ranks["test"], data),
@@ -156,24 +159,24 @@ def correlation(scatter: pd.DataFrame) -> list[dict[str, Any]]:
     """
     rows = []
     groups = {"all": scatter} | dict(tuple(scatter.groupby("score")))
-    for (group, table), bias, k in itertools.product(groups.items(), BIASES, setup.AT):
+    for (group, table), of, k in itertools.product(groups.items(), BIASES, setup.AT):
         conditions = [part for _, part in table.groupby(["score", "negatives"])]
-        if len(conditions) < 3:
+        if len(conditions) < FEWEST:
             continue
         generator = np.random.default_rng(0)
         drawn = []
         for _ in range(RESAMPLES):
             chosen = generator.integers(len(conditions), size=len(conditions))
-            if len(set(chosen)) > 1:
-                some = pd.concat([conditions[index] for index in chosen])
-                drawn.append(spearmanr(some[bias], some[f"recall@{k}"]).statistic)
+            some = pd.concat([conditions[index] for index in chosen])
+            if some[of].nunique() > 1 < some[f"recall@{k}"].nunique():  # else there is no rank
+                drawn.append(spearmanr(some[of], some[f"recall@{k}"]).statistic)
         low, high = np.quantile(drawn, [0.025, 0.975])
         rows.append(
             {
                 "runs": group,
-                "bias": bias,
+                "bias": of,
                 "metric": f"recall@{k}",
-                "spearman": float(spearmanr(table[bias], table[f"recall@{k}"]).statistic),
+                "spearman": float(spearmanr(table[of], table[f"recall@{k}"]).statistic),
                 "low": float(low),
                 "high": float(high),
                 "conditions": len(conditions),
