@@ -12,8 +12,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
 model's parameters, `gradient_bias`; for many cells at once, `sweep`. What follows from them:
 `optimal_proposal`, `fixed_point`. Conventions of published code by name: `presets`. Whether a
-sampler or a data pipeline draws what it says: `check_sampler`. `data`, `evaluation`, `plot`,
-`scores`, `text` and `train` are loaded when first used.
+sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its
+scores, retrievers, figures: `data`, `text`, `scores`, `train`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
