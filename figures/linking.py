@@ -215,8 +215,11 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
 
 def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pathlib.Path:
     """Every run: its bias at the end against its recall@1."""
-    biases = {"relative_bias": "relative bias, scores", "parameter_relative_bias": "parameters"}
-    fig, axes = plot.figure(1, 2, width=7.4, height=3.4, sharey=True)
+    biases = {
+        "relative_bias": "relative bias at the end, score space",
+        "parameter_relative_bias": "relative bias at the end, parameters",
+    }
+    fig, axes = plot.figure(1, 2, width=8.0, height=3.6, sharey=True)
     with plot.style():
         for ax, (bias, name) in zip(axes.flat, biases.items(), strict=True):
             for _, row in scatter.iterrows():
@@ -236,9 +239,7 @@ def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pat
             ax.set_title(
                 rf"$\rho$ = {found['spearman']:.2f}  [{found['low']:.2f}, {found['high']:.2f}]"
             )
-            ax.set_xlabel(
-                "relative bias in score space" if bias == "relative_bias" else f"of {name}"
-            )
+            ax.set_xlabel(name)
             ax.set_xlim(left=0)
         axes.flat[0].set_ylabel("recall@1 on the test worlds (%)")
         for kind in (kind for kind in NEGATIVES if kind in set(scatter["negatives"])):
@@ -250,7 +251,9 @@ def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pat
         handles, labels = axes.flat[1].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside right center")
         fig.suptitle(
-            r"Less bias goes with better recall over all runs ($\rho$: Spearman, 95 % interval)",
+            "Random negatives have most bias and least recall; among all others bias does not tell "
+            "which recall is better\n"
+            r"($\rho$: Spearman's rank correlation over all runs, 95 % interval over conditions)",
             x=0.01,
             ha="left",
             fontsize=9,

@@ -126,7 +126,7 @@ def category_table() -> str:
 def correlation_table() -> str:
     """Spearman's rank correlation over runs, 95 % interval."""
     found = read("correlation")
-    names = {"all": "all", **NAMES}
+    names = {"all": "all", "all but random": "all but random", **NAMES}
     lines = ["| runs | bias of | recall@1 | recall@8 | recall@64 |", "|---|---|---|---|---|"]
     spaces = {"relative_bias": "scores", "parameter_relative_bias": "parameters"}
     for (group, space), rows in found.groupby(["runs", "bias"], sort=False):
@@ -161,6 +161,57 @@ def test_mixed_and_hard_beat_random_by_more_than_two_standard_errors(score: str,
     row = difference(score, kind)
     assert row["value"] > 2 * row["seeds_error"] > 0
     assert row["low"] > 0  # over mentions and seeds together, too
+
+
+def test_bias_tells_random_negatives_from_others_and_no_more() -> None:
+    """The page's answer: two groups that lie apart, and no order within the second."""
+    scatter, found = read("scatter"), read("correlation")
+    random = scatter["negatives"] == "random"
+    for bias_of in tables.BIASES:
+        assert scatter[bias_of][random].min() > scatter[bias_of][~random].max()
+    for _, table in scatter.groupby("score"):
+        at = table["negatives"] == "random"
+        assert table["recall@1"][at].max() < table["recall@1"][~at].min()
+    recall = found[found["metric"] == "recall@1"]
+    for group in ("all", "all but random"):
+        for _, row in recall[recall["runs"] == group].iterrows():
+            assert row["low"] < 0 < row["high"]
+    assert (recall[recall["runs"] == "all"]["spearman"] < 0).all()
+
+
+def test_what_the_page_says_of_scores_and_baselines() -> None:
+    recall = read("recall")
+    recall = recall[(recall["split"] == "test") & (recall["average"] == "micro")]
+
+    def value(score: str, kind: str, metric: str) -> float:
+        return cell(recall, score=score, negatives=kind, metric=metric)["value"]
+
+    for kind in setup.MAIN:  # SOM over DUAL: told apart at 64 alone
+        base = {"minus_score": "dual", "minus_negatives": kind}
+        assert difference("som", kind, "recall@64", **base)["low"] > 0
+        assert difference("som", kind, **base)["low"] < 0
+    for kind in ("mixed-50", "hard"):
+        base = {"minus_score": "dual", "minus_negatives": kind}
+        assert difference("multi8", kind, **base)["high"] < 0
+        row = difference("som", "hard", minus_negatives="mixed-50")
+        assert row["low"] < 0 < row["high"]
+    bm25 = {m: value("bm25", "title ten times", m) for m in METRICS}
+    best = {
+        m: max(value(s, k, m) for s, k in (("dual", "hard"), ("som", "mixed-50"))) for m in METRICS
+    }
+    assert bm25["recall@1"] < best["recall@1"] and bm25["recall@64"] < best["recall@64"]
+    assert bm25["recall@8"] > best["recall@8"]
+    gains = {
+        s: value("dual", s, "recall@1") - value("dual", "random", "recall@1")
+        for s in ("mixed-25", "hard")
+    }
+    assert gains["mixed-25"] > 0.85 * gains["hard"]
+
+
+def test_distinct_uniform_negatives_are_independent_ones_here() -> None:
+    table = read("distinct")
+    assert (abs(table["independent"] - table["distinct"]) < 3 * table["standard_error"]).all()
+    assert (table["standard_error"] < 0.01 * table["independent"]).all()
 
 
 def test_published_points_are_those_of_their_page() -> None:

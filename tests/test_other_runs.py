@@ -59,7 +59,7 @@ def test_another_run_is_refused(corpus: nb.train.Corpus, stopped: pathlib.Path) 
         "epochs": 5, "batch": 21, "mentions": 39, "learning_rate": 0.02, "size": 7, "seed": 2,
     }.items():  # fmt: skip
         plan = nb.train.Plan(**{**vars(PLAN), name: value})
-        assert refusal(corpus, stopped, plan=plan) == (
+        assert refusal(corpus, stopped, plan=plan, keep=()) == (
             f"checkpoint: got {path} of {name} = {getattr(PLAN, name)!r}; "
             f"expected {name} = {value!r}. {REMEDY}"
         )

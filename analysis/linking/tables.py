@@ -158,7 +158,8 @@ def correlation(scatter: pd.DataFrame) -> list[dict[str, Any]]:
     95 % interval.
     """
     rows = []
-    groups = {"all": scatter} | dict(tuple(scatter.groupby("score")))
+    groups = {"all": scatter, "all but random": scatter[scatter["negatives"] != BASE]}
+    groups |= dict(tuple(scatter.groupby("score")))
     for (group, table), of, k in itertools.product(groups.items(), BIASES, setup.AT):
         conditions = [part for _, part in table.groupby(["score", "negatives"])]
         if len(conditions) < FEWEST:
