@@ -251,8 +251,8 @@ def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pat
         handles, labels = axes.flat[1].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside right center")
         fig.suptitle(
-            "Random negatives have most bias and least recall; among all others bias does not tell "
-            "which recall is better\n"
+            "Random negatives have most bias and least recall; among all others less bias does not "
+            "mean better recall\n"
             r"($\rho$: Spearman's rank correlation over all runs, 95 % interval over conditions)",
             x=0.01,
             ha="left",
