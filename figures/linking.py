@@ -195,7 +195,7 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
             line[3].set_yscale("log")
             line[3].annotate(
                 "hard: 0",
-                (0.03, 0.04),
+                (0.03, 0.36),
                 xycoords="axes fraction",
                 fontsize=7,
                 color=NEGATIVES["hard"][1],
@@ -205,7 +205,8 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
         fig.legend(handles, labels, loc="outside lower center", ncols=7)
         fig.suptitle(
             "In score space random negatives have most bias at every step and hard ones least; "
-            "over parameters SOM's differ less (band: standard error over mentions)",
+            "over parameters SOM's differ less\n"
+            "(seed 0, each kind on the run trained with it; band: standard error over mentions)",
             x=0.01,
             ha="left",
             fontsize=9,

@@ -201,7 +201,13 @@ def test_what_the_page_says_of_scores_and_baselines() -> None:
         m: max(value(s, k, m) for s, k in (("dual", "hard"), ("som", "mixed-50"))) for m in METRICS
     }
     assert bm25["recall@1"] < best["recall@1"] and bm25["recall@64"] < best["recall@64"]
-    assert bm25["recall@8"] > best["recall@8"]
+    learnt = recall[(recall["score"] != "bm25") & (recall["metric"] == "recall@8")]
+    assert bm25["recall@8"] > learnt["value"].max() >= best["recall@8"]
+    random = recall[(recall["negatives"] == "random") & (recall["metric"] == "recall@1")]
+    assert random["value"].max() < bm25["recall@1"]
+    # the README: points won at recall@1 by hard negatives, rounded
+    for score in ("dual", "multi8", "som"):
+        assert 6.5 < 100 * difference(score, "hard")["value"] < 8.5
     gains = {
         s: value("dual", s, "recall@1") - value("dual", "random", "recall@1")
         for s in ("mixed-25", "hard")
