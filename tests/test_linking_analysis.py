@@ -221,6 +221,21 @@ def test_distinct_uniform_negatives_are_independent_ones_here() -> None:
     assert (table["standard_error"] < 0.01 * table["independent"]).all()
 
 
+def test_hard_negatives_have_the_least_bias_of_every_model_measured() -> None:
+    """Title of the figure: at every step of every run, whatever it was trained with."""
+    moments = read("moments")
+    model = ["score", "negatives", "seed", "step"]
+    wide = moments.pivot_table(index=model, columns="kind", values="relative_bias")
+    assert len(wide) == len(moments) / len({*setup.EXACT, *setup.SAMPLED})
+    assert (wide.idxmin(axis=1) == "hard").all() and (wide.idxmax(axis=1) == "random").all()
+    last = moments[moments["step"] == moments["step"].max()]
+    own = last[last["kind"] == last["negatives"]]
+    mean = own.groupby(["negatives", "score"])["coverage"].mean()
+    for kind in ("hard", "random"):
+        shown = f"{mean[kind].min():.2f} to {mean[kind].max():.2f}"
+        assert shown in PAGE.read_text(), (kind, shown)
+
+
 def test_published_points_are_those_of_their_page() -> None:
     points = pd.read_csv(FOLDER / "points" / "zhang_stratos_2021_zeshel.csv")
     assert len(points) == 15 and points["recall64"].between(91, 95).all()

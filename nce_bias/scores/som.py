@@ -37,7 +37,7 @@ class Som(Score):
     def table(self, E, e_mask, F, f_mask):
         """One label token at a time: the maxima so far fit a cache, all products of tokens do not.
 
-        Three times as fast as pair by pair (docs/benchmarks.md). Where several label tokens are
+        `analysis/linking/speed.py` times it beside pairs. Where several label tokens are
         exactly the best, the gradient is shared among them in other parts than by `value`.
         """
         tokens = jnp.where(e_mask[..., None], E, 0.0).reshape(-1, E.shape[-1])  # padded: 0 each
