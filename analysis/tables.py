@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 import nce_bias as nb
-from nce_bias._provenance import write_meta
+from nce_bias.provenance import write_meta
 
 T = TypeVar("T")
 

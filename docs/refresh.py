@@ -1,7 +1,7 @@
 """Rewrite the parts of README.md that are generated: `python docs/refresh.py`.
 
 Which loss goes with which negatives is asked of the library itself, by tracing (nothing is
-compiled or computed); what the example commands print is what they print. `tests/test_docs.py`
+compiled or computed); what the example commands print is what they print. `tests/docs/test_docs.py`
 compares README.md with all of it.
 """
 
@@ -65,7 +65,7 @@ def findings() -> str:
     results = ROOT / "analysis" / "limits" / "results"
     bias: Any = pd.read_csv(results / "bias.csv")
     limit: Any = pd.read_csv(results / "limits.csv")
-    place, sizes = ["loss_function", "negatives"], [1, 64, 4096]
+    place, sizes = ["loss_name", "negatives"], [1, 64, 4096]
     shown = bias[(bias["hits"] == "exclude") & bias["m"].isin(sizes)]
     table = shown.pivot(index=place, columns="m", values="bias_norm").loc[:, sizes]
     table["∞"] = limit[limit["hits"] == "exclude"].set_index(place)["bias_norm"]

@@ -13,7 +13,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 model's parameters, `gradient_bias`; for many cells at once, `sweep`. What follows from them:
 `optimal_proposal`, `fixed_point`. Conventions of published code by name: `presets`. Whether a
 sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its
-scores, retrievers, figures: `data`, `text`, `scores`, `train`, `plot`, loaded when first used.
+scores, training, retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`,
+loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -24,9 +25,13 @@ from typing import TYPE_CHECKING
 
 from nce_bias import presets
 from nce_bias._checks import NoExactMethod
+from nce_bias._fixed_point import FixedPoint, fixed_point
+from nce_bias._sweep import sweep
 from nce_bias.check import SamplerCheck, check_sampler
-from nce_bias.exact import exact
-from nce_bias.fixed_point import FixedPoint, fixed_point
+from nce_bias.engine._exact import exact
+from nce_bias.engine._gradient_bias import GradientBias, gradient_bias
+from nce_bias.engine._monte_carlo import monte_carlo
+from nce_bias.engine.moments import Moments
 from nce_bias.losses import (
     LOSSES,
     Corrected,
@@ -42,10 +47,7 @@ from nce_bias.losses import (
     self_normalized,
     with_inclusion,
 )
-from nce_bias.moments import Moments
-from nce_bias.monte_carlo import monte_carlo
 from nce_bias.optimal import OptimalProposal, optimal_proposal
-from nce_bias.parameters import GradientBias, gradient_bias
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
     PROPOSALS,
@@ -57,14 +59,13 @@ from nce_bias.proposals import (
     uniform,
 )
 from nce_bias.samplers import SAMPLERS, iid, poisson, top, without_replacement
-from nce_bias.sweep import sweep
 
 if TYPE_CHECKING:
-    from nce_bias import data, plot, scores, text, train
+    from nce_bias import data, plot, retrieval, scores, text, train
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "plot", "scores", "text", "train")
+_LAZY = ("data", "plot", "retrieval", "scores", "text", "train")
 
 __all__ = [
     "LOSSES",
@@ -101,6 +102,7 @@ __all__ = [
     "popularity",
     "presets",
     "ranking_nce",
+    "retrieval",
     "sampled_softmax",
     "sampled_softmax_both",
     "scores",

@@ -23,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import check_count, is_traced, refuse
-from nce_bias.exact import exact
+from nce_bias.engine._exact import exact
+from nce_bias.engine._monte_carlo import monte_carlo
+from nce_bias.engine.moments import Moments
 from nce_bias.losses import (
     Loss,
     binary_nce,
@@ -34,8 +36,6 @@ from nce_bias.losses import (
     sampled_softmax_both,
     self_normalized,
 )
-from nce_bias.moments import Moments
-from nce_bias.monte_carlo import monte_carlo
 from nce_bias.problem import Problem
 from nce_bias.proposals import log_uniform, mixture, model, popularity, uniform
 from nce_bias.samplers import Sampler, iid, without_replacement

@@ -1,8 +1,8 @@
 """The table of cases: every proposal, sampler and loss of the registries, each with its definition.
 
 A case says what the library is asked (`nb` objects) and what the brute-force oracle is asked (a
-tuple of `tests.oracles.drawing`, a name). `tests/test_cases.py` tests the table: a name added to a
-registry without a case fails there.
+tuple of `tests.oracles.drawing`, a name). `tests/core/test_cases.py` tests the table: a name
+added to a registry without a case fails there.
 
 Compilation is what a test costs, so everything here has one shape (3 inputs, 5 labels), and the
 proposals share a compilation through `OneOf`.

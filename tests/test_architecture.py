@@ -22,17 +22,20 @@ def test_import_contracts_hold(monkeypatch):
     ("place", "line"),
     [
         ("nce_bias/problem.py", "from nce_bias import samplers"),
-        ("nce_bias/problem.py", "def later():\n    import nce_bias.exact"),
-        ("nce_bias/exact.py", "from nce_bias.monte_carlo import monte_carlo"),
-        ("nce_bias/plot/lines.py", "from nce_bias.moments import Moments"),
-        ("nce_bias/moments.py", "from nce_bias.plot.lines import line"),
-        ("nce_bias/moments.py", "import analysis.synthetic.run"),
-        ("nce_bias/cli.py", "import figures.synthetic"),
+        ("nce_bias/problem.py", "def later():\n    import nce_bias.engine._exact"),
+        ("nce_bias/numerics/quadrature.py", "from nce_bias.problem import Problem"),
+        ("nce_bias/engine/_exact.py", "from nce_bias.engine._monte_carlo import monte_carlo"),
+        ("nce_bias/engine/moments.py", "from nce_bias.engine._exact import exact"),
+        ("nce_bias/engine/_exact.py", "import nce_bias.retrieval"),
+        ("nce_bias/plot/lines.py", "from nce_bias.engine.moments import Moments"),
+        ("nce_bias/engine/moments.py", "from nce_bias.plot.lines import line"),
+        ("nce_bias/engine/moments.py", "import analysis.synthetic.run"),
+        ("nce_bias/cli.py", "import analysis.synthetic.figure"),
         ("nce_bias/unplaced.py", "x = 1"),
-        ("figures/synthetic.py", "import analysis.synthetic.run"),
-        ("analysis/synthetic/run.py", "import figures.synthetic"),
-        ("figures/synthetic.py", "from nce_bias.exact import exact"),
-        ("figures/synthetic.py", "import nce_bias as nb"),
+        ("nce_bias/engine/unplaced.py", "x = 1"),
+        ("analysis/synthetic/figure.py", "import analysis.synthetic.run"),
+        ("analysis/synthetic/figure.py", "from nce_bias.engine._exact import exact"),
+        ("analysis/synthetic/figure.py", "import nce_bias as nb"),
     ],
 )
 def test_import_contracts_refuse(place, line, tmp_path):
@@ -49,21 +52,26 @@ def _write_small_project(folder: pathlib.Path) -> None:
     """A project under this one's contracts whose imports are all allowed."""
     (folder / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     files = {
-        "nce_bias/__init__.py": "from nce_bias.exact import exact",
-        "nce_bias/_provenance.py": "",
+        "nce_bias/__init__.py": "from nce_bias.engine._exact import exact",
+        "nce_bias/provenance.py": "",
         "nce_bias/problem.py": "",
         "nce_bias/samplers.py": "from nce_bias import problem",
-        "nce_bias/moments.py": "from nce_bias import samplers",
-        "nce_bias/exact.py": "from nce_bias import moments",
-        "nce_bias/monte_carlo.py": "from nce_bias import moments",
+        "nce_bias/numerics/__init__.py": "",
+        "nce_bias/numerics/quadrature.py": "",
+        "nce_bias/engine/__init__.py": "",
+        "nce_bias/engine/moments.py": "from nce_bias import samplers",
+        "nce_bias/engine/_exact.py": "from nce_bias.engine import moments",
+        "nce_bias/engine/_monte_carlo.py": "from nce_bias.engine import moments",
+        "nce_bias/retrieval/__init__.py": "from nce_bias.engine import moments",
         "nce_bias/plot/__init__.py": "from nce_bias.plot import lines",
         "nce_bias/plot/lines.py": "",
-        "nce_bias/cli.py": "from nce_bias import exact, plot",
+        "nce_bias/cli.py": "from nce_bias import plot\nfrom nce_bias.engine._exact import exact",
         "analysis/__init__.py": "",
         "analysis/synthetic/__init__.py": "",
         "analysis/synthetic/run.py": "import nce_bias as nb",
-        "figures/__init__.py": "",
-        "figures/synthetic.py": "from nce_bias import plot\nfrom nce_bias.plot import lines",
+        "analysis/synthetic/figure.py": (
+            "from nce_bias import plot\nfrom nce_bias.plot import lines"
+        ),
     }
     for name, text in files.items():
         path = folder / name

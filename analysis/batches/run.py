@@ -63,7 +63,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
         sampler = nb.iid(proposal(*shares), m) if shares else nb.top(m)
         found = nb.gradient_bias(score, params, x, population, sampler, loss, variance=True)
         bias, noise = float(found.norm), float(found.variance + found.variance_inputs)
-        place = {"negatives": kind, "loss_function": loss.name, "m": m}
+        place = {"negatives": kind, "loss_name": loss.name, "m": m}
         moments.append(
             place
             | {

@@ -14,7 +14,7 @@ from analysis.benchmarks.problems import LABELS, half_trained
 SIZES = (1, 4, 64, 4096)
 COLUMNS = {
     "negatives": "negatives",
-    "loss_function": "loss",
+    "loss_name": "loss",
     "m": "m",
     "nodes": "nodes",
     "error": "`error`",
@@ -35,7 +35,7 @@ def run(*, labels: int = LABELS, sizes: tuple[int, ...] = SIZES) -> pd.DataFrame
                 rows.append(
                     {
                         "negatives": repr(proposal),
-                        "loss_function": loss.name,
+                        "loss_name": loss.name,
                         "m": m,
                         "nodes": int(found.method.split()[1]),
                         "error": float(found.error),

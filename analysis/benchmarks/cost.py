@@ -10,7 +10,7 @@ import pandas as pd
 import nce_bias as nb
 from analysis.benchmarks.problems import LABELS, half_trained
 from analysis.benchmarks.timing import FEWER_ROUNDS, median, rounds
-from nce_bias.quadrature import TOLERANCE
+from nce_bias.numerics.quadrature import TOLERANCE
 
 WITH = ((100, 4), (1000, 4), (10_000, 4), (100_000, 4), (1000, 64), (1000, 4096))
 #: The same with the variance split.

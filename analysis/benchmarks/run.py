@@ -23,7 +23,7 @@ from analysis.benchmarks import (
     sampling,
     targets,
 )
-from nce_bias._provenance import write_meta
+from nce_bias.provenance import write_meta
 
 BENCHMARKS: dict[str, ModuleType] = {
     "imports": imports,

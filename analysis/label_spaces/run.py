@@ -75,7 +75,7 @@ def measured(trainer: Trainer, measure: Letters | Words, kind: str, losses: list
         if of_all and isinstance(measure, Words) and step < max(trainer.checkpoints):
             continue
         for negatives, loss in itertools.product(KINDS if of_all else (kind,), losses):
-            row = {"loss_function": loss, "step": step, "negatives": negatives}
+            row = {"loss_name": loss, "step": step, "negatives": negatives}
             found.bias.append(place | row | measure.bias(model, negatives, loss, gradient))
     return found
 

@@ -18,7 +18,7 @@ from rich.progress import track
 from scipy.special import log_softmax, softmax
 
 import nce_bias as nb
-from nce_bias._provenance import write_meta
+from nce_bias.provenance import write_meta
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 35, "quick": 20}
@@ -93,7 +93,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
         rows.append(
             {
                 "negatives": kind,
-                "loss_function": loss.name,
+                "loss_name": loss.name,
                 "hits": hits,
                 "m": m,
                 "bias_norm": float(found.bias_norm),
@@ -131,7 +131,7 @@ def _limits(given: nb.Problem) -> list[dict[str, object]]:
         rows.append(
             {
                 "negatives": kind,
-                "loss_function": loss.name,
+                "loss_name": loss.name,
                 "hits": hits,
                 "bias_norm": float(np.linalg.norm(model - selection)),
             }

@@ -15,7 +15,7 @@ import numpy as np
 
 import nce_bias as nb
 from analysis.linking import setup
-from nce_bias.train import Corpus, Retriever, pull_back, world_scores
+from nce_bias.retrieval import Corpus, Retriever, pull_back, world_scores
 
 TOLERANCE = 1e-6  # scores are float32
 

@@ -17,7 +17,7 @@ KINDS = ("random", "hard")
 
 
 def write(
-    corpus: nb.train.Corpus,
+    corpus: nb.retrieval.Corpus,
     data: nb.data.EntityLinking,
     design: Design,
     ranks: dict[tuple[str, str], np.ndarray],
@@ -40,7 +40,7 @@ def write(
     rows: list[dict[str, Any]] = []
     for kind in KINDS:
         model = runs.trained(corpus, design, Cell("dual", kind, 0), work).model
-        for part in nb.train.world_scores(model, corpus, "test", chosen):
+        for part in nb.retrieval.world_scores(model, corpus, "test", chosen):
             for mention, scores in zip(part.rows, part.scores, strict=True):
                 for place, label in enumerate(np.argsort(-scores, kind="stable")[:FIRST]):
                     entity = data.entities[part.first + label]

@@ -36,7 +36,7 @@ def main(
     console = Console(stderr=True)
     data = nb.data.entity_linking()
     with console.status("token states of 98,000 texts: about 4 min, or read from the cache"):
-        corpus = nb.train.corpus(data, nb.text.minilm(dtype="float16"))
+        corpus = nb.retrieval.corpus(data, nb.text.minilm(dtype="float16"))
     if not only_tables:
         try:
             run_all(corpus, setup.FULL, work, console)

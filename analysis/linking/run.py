@@ -16,7 +16,7 @@ from rich.console import Console
 import nce_bias as nb
 from analysis.linking import runs, tables
 from analysis.linking.setup import MAIN, Design
-from nce_bias.train import Plan
+from nce_bias.retrieval import Plan
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 45, "quick": 30}
@@ -38,7 +38,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
     data = part(nb.data.entity_linking(), WORLDS)
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
-        corpus = nb.train.corpus(data, nb.text.hashed(SIZE), folder=place / "states")
+        corpus = nb.retrieval.corpus(data, nb.text.hashed(SIZE), folder=place / "states")
         design = QUICK if quick else REDUCED
         with console.status("linking, reduced form: training"):
             for cell in design.cells:

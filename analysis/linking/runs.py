@@ -48,7 +48,7 @@ def expected(design: Design, cells: Iterable[Cell]) -> float:
 
 
 def run_all(
-    corpus: nb.train.Corpus, design: Design, work: pathlib.Path, console: Console
+    corpus: nb.retrieval.Corpus, design: Design, work: pathlib.Path, console: Console
 ) -> dict[Cell, float]:
     """Every cell that is not done; seconds of each."""
     left = [cell for cell in design.cells if not is_done(work, cell)]
@@ -68,10 +68,10 @@ def run_all(
 
 
 def trained(
-    corpus: nb.train.Corpus, design: Design, cell: Cell, work: pathlib.Path
-) -> nb.train.Run:
+    corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path
+) -> nb.retrieval.Run:
     """The run of a cell: from its checkpoint, as far as there is one."""
-    found = nb.train.link(
+    found = nb.retrieval.link(
         corpus,
         setup.scores()[cell.score],
         setup.TRAINED[cell.negatives],
@@ -86,14 +86,14 @@ def trained(
     return found
 
 
-def run(corpus: nb.train.Corpus, design: Design, cell: Cell, work: pathlib.Path) -> None:
+def run(corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path) -> None:
     """Train, rank, measure."""
     folder = folder_of(work, cell)
     began = time.monotonic()
     found = trained(corpus, design, cell, work)
     seconds = time.monotonic() - began
     if not (folder / "about.json").is_file():
-        arrays = {split: nb.train.rank(found.model, corpus, split) for split in HELD_OUT}
+        arrays = {split: nb.retrieval.rank(found.model, corpus, split) for split in HELD_OUT}
         _put(folder / "ranks.npz", lambda file: np.savez_compressed(file, **arrays))
         ranking = time.monotonic() - began - seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process so far

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 import nce_bias as nb
+from nce_bias.retrieval import Plan
 from nce_bias.samplers import Sampler
-from nce_bias.train import Plan
 
 M = 63  # negatives; with the gold K = 64 candidates
 WIDTH = 64

@@ -17,8 +17,8 @@ import pandas as pd
 import nce_bias as nb
 from analysis.benchmarks.timing import median, ratio, rounds
 from analysis.linking import setup
-from nce_bias._provenance import write_meta
-from nce_bias.train import ranking
+from nce_bias.provenance import write_meta
+from nce_bias.retrieval import ranking
 
 HERE = pathlib.Path(__file__).parent
 WORLD, MENTIONS, ROUNDS = "noun.artifact", 64, 5
@@ -31,13 +31,13 @@ def run(out: pathlib.Path = HERE / "results") -> pd.DataFrame:
     Columns of both sides are there in each case: scoring alone is timed.
     """
     data = nb.data.entity_linking()
-    corpus = nb.train.corpus(data, nb.text.minilm(dtype="float16"))
+    corpus = nb.retrieval.corpus(data, nb.text.minilm(dtype="float16"))
     span = data.spans[WORLD]
     inside = np.array([mention.world == WORLD for mention in data.mentions["test"]])
     mentions = np.flatnonzero(inside)[:MENTIONS]
     rows = []
     for name in ("dual", "multi8", "som"):
-        model = nb.train.retriever(corpus, setup.scores()[name])
+        model = nb.retrieval.retriever(corpus, setup.scores()[name])
         world = np.arange(span.start, span.stop)
         labels = list(ranking.encode(model, corpus.entities, world, "labels"))
         inputs = list(ranking.encode(model, corpus.mentions["test"], mentions, "inputs"))
@@ -95,7 +95,7 @@ def _calls(model: Any, inputs: list[Any], labels: list[Any]) -> dict[str, Any]:
 
 @eqx.filter_jit
 def model_against(model, inputs, labels):
-    """As `nb.train.rank` does it."""
+    """As `nb.retrieval.rank` does it."""
     return model.against(inputs, labels)
 
 

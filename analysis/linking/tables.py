@@ -28,7 +28,7 @@ Ranks = dict[str, dict[tuple[str, str], np.ndarray]]
 
 
 def write(
-    corpus: nb.train.Corpus,
+    corpus: nb.retrieval.Corpus,
     data: nb.data.EntityLinking,
     design: Design,
     work: pathlib.Path,
@@ -40,7 +40,7 @@ def write(
     ranks = read_ranks(work, cells)
     for split in runs.HELD_OUT:
         for name, times in TITLES.items():
-            found = nb.train.bm25_ranks(data, split, titles=times)
+            found = nb.retrieval.bm25_ranks(data, split, titles=times)
             ranks[split]["bm25", name] = found[None]
     moments = pd.concat(pd.read_csv(runs.folder_of(work, c) / "moments.csv") for c in cells)
     scatter = points(moments, ranks["test"], cells)
@@ -95,7 +95,7 @@ def recall(ranks: Ranks, worlds: dict[str, list[str]]) -> list[dict[str, Any]]:
     rows = []
     for split, kinds in ranks.items():
         for (score, kind), found in kinds.items():
-            table = nb.train.evaluate(found, worlds[split], at=setup.AT)
+            table = nb.retrieval.evaluate(found, worlds[split], at=setup.AT)
             rows += _named(table, split=split, score=score, negatives=kind)
     return rows
 
@@ -114,7 +114,7 @@ def differences(ranks: Ranks, worlds: dict[str, list[str]]) -> list[dict[str, An
             if not (alike or (kind == base and other == "dual" and score != other)):
                 continue
             pair = kinds[score, kind], kinds[other, base]
-            table = nb.train.compare(*pair, worlds[split], at=setup.AT)
+            table = nb.retrieval.compare(*pair, worlds[split], at=setup.AT)
             about = {"split": split, "score": score, "negatives": kind}
             rows += _named(table, **about, minus_score=other, minus_negatives=base)
     return rows

@@ -71,7 +71,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
                 if loss is nb.sampled_softmax and mixing != "mixture":
                     continue  # two sets have no q
                 found = nb.exact(given, sampler, loss, split=False, tolerance=TOLERANCE)
-                place = {"mixing": mixing, "loss_function": loss.name, "share": share}
+                place = {"mixing": mixing, "loss_name": loss.name, "share": share}
                 rows.append(place | tables.scalars(found))
     tables.write(
         out,

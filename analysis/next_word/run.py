@@ -24,8 +24,8 @@ from rich.progress import track
 
 import nce_bias as nb
 from analysis.next_word import model as words
-from nce_bias._provenance import write_meta
 from nce_bias.data import NextWord, next_word
+from nce_bias.provenance import write_meta
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 65, "quick": 10}
@@ -161,7 +161,7 @@ def bias_rows(
             {
                 "step": step,
                 "negatives": kind,
-                "loss_function": loss.name,
+                "loss_name": loss.name,
                 **named("bias", found_norm),
                 **relative_in_score_space(bias, examples.exact_gradient(model)),
                 "error": float(found.error),

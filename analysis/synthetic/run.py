@@ -23,7 +23,7 @@ from rich.progress import track
 
 import nce_bias as nb
 from analysis.synthetic import model as synthetic
-from nce_bias._provenance import write_meta
+from nce_bias.provenance import write_meta
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 155, "quick": 15}

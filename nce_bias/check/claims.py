@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import NoExactMethod
+from nce_bias.numerics.quadrature import TOLERANCE
 from nce_bias.problem import Problem
-from nce_bias.quadrature import TOLERANCE
 from nce_bias.samplers import IidLaw, Sampler
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import nce_bias
-from nce_bias.cli.compare import compare
+from nce_bias.cli._compare import compare
 from nce_bias.cli.figures import figures
 
 app = typer.Typer(

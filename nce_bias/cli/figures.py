@@ -105,7 +105,7 @@ def figures(
 def _run(names: list[str], places: Places, quick: bool, progress: Progress) -> None:
     progress.running = "the start"
     analyses = {name: _load(places.root, f"analysis.{name}.run") for name in names}
-    drawings = {name: _load(places.root, f"figures.{name}") for name in names}
+    drawings = {name: _load(places.root, f"analysis.{name}.figure") for name in names}
     expected = {name: _expected(analysis, quick) for name, analysis in analyses.items()}
     if all(seconds is not None for seconds in expected.values()):
         total = sum(seconds or 0.0 for seconds in expected.values())

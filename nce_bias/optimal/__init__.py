@@ -47,9 +47,9 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import check_count, is_traced, refuse
-from nce_bias.exact import exact
+from nce_bias.engine._exact import exact
+from nce_bias.engine.moments import Moments
 from nce_bias.losses import Loss, infonce
-from nce_bias.moments import Moments
 from nce_bias.optimal.objective import Objective, pull_back
 from nce_bias.optimal.search import descend, least_squares
 from nce_bias.problem import Problem

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import refuse
-from nce_bias.exact import exact
+from nce_bias.engine._exact import exact
 from nce_bias.losses import Loss
 from nce_bias.problem import Problem
 from nce_bias.proposals import FromProbabilities

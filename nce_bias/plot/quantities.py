@@ -144,23 +144,21 @@ def compare(
     Parameters
     ----------
     table
-        Columns ``negatives``, ``loss_function``, ``m``, `y` and, where estimated, `y` + "_se".
+        Columns ``negatives``, ``loss_name``, ``m``, `y` and, where estimated, `y` + "_se".
 
     Returns
     -------
     Drawn
         Named by negatives, and by "negatives, loss" where there is more than one loss.
     """
-    check_columns(table, "negatives", "loss_function", "m", y)
-    losses = list(dict.fromkeys(table["loss_function"]))
+    check_columns(table, "negatives", "loss_name", "m", y)
+    losses = list(dict.fromkeys(table["loss_name"]))
     several = len(losses) > 1
-    table = table.assign(
-        group=table["negatives"] + (", " + table["loss_function"] if several else "")
-    )
+    table = table.assign(group=table["negatives"] + (", " + table["loss_name"] if several else ""))
     of_negatives = looks(table["negatives"])
     look = {}
     for group, name, loss in zip(
-        table["group"], table["negatives"], table["loss_function"], strict=True
+        table["group"], table["negatives"], table["loss_name"], strict=True
     ):
         look[group] = of_negatives[name]
         if several:

@@ -8,20 +8,20 @@ possible gold g. Everything exact is computed from its Laplace functional
 and everything sampled from its draw. To add a sampler, subclass `Law` and `Sampler`; no engine
 changes. `log_laplace` returns the logarithm for *every* gold at once, which is what makes the
 average over the gold cost O(V) per node of the quadrature instead of O(V^2): golds share their sums
-but for one term (`nce_bias._numerics`).
+but for one term (`nce_bias.numerics.leave_one_out`).
 
 Source: THEORY of the project's documentation, "The Laplace potential".
 """
 
-from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Sampler
-from nce_bias.samplers.iid import HITS, Iid, IidLaw, iid
-from nce_bias.samplers.poisson import Poisson, PoissonLaw, poisson
-from nce_bias.samplers.top import Top, TopLaw, top
-from nce_bias.samplers.without_replacement import (
+from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
+from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
+from nce_bias.samplers._top import Top, TopLaw, top
+from nce_bias.samplers._without_replacement import (
     WithoutReplacement,
     WithoutReplacementLaw,
     without_replacement,
 )
+from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Sampler
 
 #: Name -> factory; every entry is crossed with every loss and proposal in the tests.
 SAMPLERS = {

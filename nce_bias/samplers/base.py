@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import refuse
-from nce_bias._numerics import sum_without_each
+from nce_bias.numerics.leave_one_out import sum_without_each
+from nce_bias.numerics.separable import Factors, complement, mix, times
 from nce_bias.problem import Problem
-from nce_bias.samplers.inclusion import Factors, complement, mix, times
 
 Labels = Int[Array, " m"]
 Present = Bool[Array, " m"]

@@ -1,24 +1,18 @@
 """The training simulator: models brought to the places where their gradients are looked at.
 
-`fit` minimises any loss over batches. `link` trains a retriever for zero-shot entity linking with
-negatives of any sampler, `rank` and `world_scores` score it, `corpus` encodes a data set for it.
-`evaluate` and `compare` turn ranks into recall and reciprocal rank with intervals; `bm25_ranks` is
-the baseline without a model.
+`fit` minimises any loss over batches. What trains retrievers is `nce_bias.retrieval`.
 """
 
-from nce_bias.train.bm25 import bm25_ranks, singular
-from nce_bias.train.corpus import Corpus, Texts, corpus
-from nce_bias.train.linking import Plan, Run, link
-from nce_bias.train.loop import Fit, cross_entropy, fit
-from nce_bias.train.metrics import compare, evaluate, recall, reciprocal_rank
-from nce_bias.train.negatives import Mined, mine
-from nce_bias.train.pullback import pull_back
-from nce_bias.train.ranking import Scored, rank, world_scores
-from nce_bias.train.retriever import Retriever, retriever
+import warnings
+from importlib import import_module
 
-__all__ = [
+from nce_bias.train.loop import Fit, cross_entropy, fit
+
+__all__ = ["Fit", "cross_entropy", "fit"]
+
+#: Where these lived before there was a package of their own; for one release.
+_MOVED = (
     "Corpus",
-    "Fit",
     "Mined",
     "Plan",
     "Retriever",
@@ -28,9 +22,7 @@ __all__ = [
     "bm25_ranks",
     "compare",
     "corpus",
-    "cross_entropy",
     "evaluate",
-    "fit",
     "link",
     "mine",
     "pull_back",
@@ -40,4 +32,12 @@ __all__ = [
     "retriever",
     "singular",
     "world_scores",
-]
+)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MOVED:
+        raise AttributeError(f"module 'nce_bias.train' has no attribute {name!r}")
+    moved = f"nb.train.{name} is nb.retrieval.{name} now"
+    warnings.warn(moved, DeprecationWarning, stacklevel=2)
+    return getattr(import_module("nce_bias.retrieval"), name)

@@ -1,4 +1,4 @@
-"""Columns of one text by the formulae of `nce_bias.train.tower`, and Adam; token by token."""
+"""Columns of one text by the formulae of `nce_bias.retrieval.tower`, and Adam; token by token."""
 
 from typing import Any, NamedTuple
 

@@ -1,0 +1,1 @@
+"""How it is answered: exact integrals and honest sampling, in score space and over parameters."""

@@ -1,0 +1,1 @@
+"""The numerical methods: no label, no loss in here."""

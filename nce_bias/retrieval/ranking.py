@@ -1,0 +1,104 @@
+"""Scoring every input against all labels of its world, in blocks of few shapes.
+
+Texts are sorted by length and padded to one of a few lengths, inputs come 64 at a time and labels
+1024: few programs are compiled, little is computed for padding, and no array is larger than one
+block of inputs x labels x tokens x tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float, Int
+
+from nce_bias.retrieval._corpus import LONGEST, Corpus, Texts
+from nce_bias.retrieval._retriever import Retriever
+from nce_bias.retrieval.tower import Batch, Columns
+
+INPUTS, LABELS = 64, 1024  # of one block
+LENGTHS = (8, 16, LONGEST)  # that texts are padded to
+
+
+class Scored(NamedTuple):
+    """Scores of some inputs against the labels first, first + 1, ... of one world."""
+
+    rows: Int[np.ndarray, " B"]
+    first: int
+    scores: Float[np.ndarray, "B V"]
+
+
+class Block(NamedTuple):
+    """Texts of about one length, and which: the last of them repeated to fill the block."""
+
+    rows: Int[np.ndarray, " B"]
+    texts: Batch
+
+
+class Encoded(NamedTuple):
+    """Columns of a block, and which texts they are."""
+
+    rows: Int[np.ndarray, " B"]
+    columns: Columns
+
+
+_encode_inputs = eqx.filter_jit(Retriever.encode_inputs)
+_encode_labels = eqx.filter_jit(Retriever.encode_labels)
+_against = eqx.filter_jit(Retriever.against)
+
+
+def blocks(texts: Texts, rows: Int[np.ndarray, " n"], size: int) -> Iterator[Block]:
+    """Some texts, `size` at a time, short ones first."""
+    bucket = np.searchsorted(LENGTHS, texts.lengths[rows])
+    for index, length in enumerate(LENGTHS):
+        inside = rows[bucket == index]
+        for start in range(0, len(inside), size):
+            some = inside[start : start + size]
+            filled = np.concatenate([some, np.repeat(some[-1:], size - len(some))])
+            yield Block(some, texts.batch(filled, length))
+
+
+def encode(
+    model: Retriever, texts: Texts, rows: Int[np.ndarray, " n"], side: str
+) -> Iterator[Encoded]:
+    """Columns of some texts, block by block; `side` is "inputs" or "labels"."""
+    encoder, size = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
+    for block in blocks(texts, rows, size):
+        yield Encoded(block.rows, encoder(model, block.texts))
+
+
+def world_scores(
+    model: Retriever, corpus: Corpus, split: str, rows: Int[np.ndarray, " n"] | None = None
+) -> Iterator[Scored]:
+    """Scores of mentions (all of a split, or those of `rows`) against the labels of their worlds.
+
+    Worlds come in order, the mentions of a world in blocks sorted by length.
+    """
+    candidates = corpus.candidates[split]
+    rows = np.arange(len(candidates)) if rows is None else np.asarray(rows)
+    for first, end in np.unique(candidates[rows], axis=0):
+        labels = list(encode(model, corpus.entities, np.arange(first, end), "labels"))
+        inside = rows[candidates[rows, 0] == first]
+        for block in encode(model, corpus.mentions[split], inside, "inputs"):
+            scores = np.empty((len(block.rows), end - first), np.float32)
+            # all blocks are dispatched before the first is waited for
+            found = [_against(model, block.columns, label.columns) for label in labels]
+            for label, part in zip(labels, found, strict=True):
+                scores[:, label.rows - first] = np.asarray(part)[
+                    : len(block.rows), : len(label.rows)
+                ]
+            yield Scored(block.rows, int(first), scores)
+
+
+def rank(
+    model: Retriever, corpus: Corpus, split: str, rows: Int[np.ndarray, " n"] | None = None
+) -> Int[np.ndarray, " n"]:
+    """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
+    labels = corpus.labels[split]
+    ranks = np.zeros(len(labels), int)
+    for found in world_scores(model, corpus, split, rows):
+        own = found.scores[np.arange(len(found.rows)), labels[found.rows] - found.first]
+        ranks[found.rows] = np.sum(~(found.scores < own[:, None]), axis=1)
+    return ranks if rows is None else ranks[np.asarray(rows)]

@@ -1,0 +1,198 @@
+"""Negatives drawn with replacement, and the three policies for a draw that equals the gold."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import check_count, refuse
+from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, without_largest
+from nce_bias.numerics.separable import Factors, expand
+from nce_bias.problem import Problem
+from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal
+from nce_bias.samplers.base import Labels, Law, Present, Sampler
+
+HITS = ("exclude", "mask", "keep")
+
+
+class Rest(eqx.Module):
+    """What is left of q without a gold: all of it over `left`, but for the most probable label."""
+
+    top: Bool[Array, " V"]
+    q: Float[Array, " V"]
+    left: Float[Array, " V"]
+
+
+def rest_of(log_q: Float[Array, " V"]) -> Rest:
+    """1 - q_g of each label but the most probable one, for which the rest is renormalised."""
+    log_rest, top = without_largest(log_q)
+    return Rest(top, jnp.exp(log_rest), jnp.where(top, 1.0, 1.0 - jnp.exp(log_q)))
+
+
+class IidLaw(Law):
+    r"""m independent draws: F = phi^m with phi = sum_y q_y exp(-z_y).
+
+    Computed through the complement x = 1 - phi = sum_y q_y (1 - exp(-z_y)), a sum of positive
+    terms: m log1p(-x) has an absolute error in F of a few units in the last place for every m.
+
+    The gold's own x_g:  keep x;  mask x - q_g (1 - e^{-z_g});  exclude that over 1 - q_g. Only the
+    most probable label can have 1 - q_g < 1/2; for it the rest of q is renormalised in log space.
+    """
+
+    log_q: Float[Array, " V"]
+    q: Float[Array, " V"]
+    rest: Rest | None
+    m: int | Float[Array, ""]
+    hits: str = eqx.field(static=True)
+
+    def __init__(self, log_q: Float[Array, " V"], m: int | Float[Array, ""], hits: str) -> None:
+        self.log_q, self.q, self.m, self.hits = log_q, jnp.exp(log_q), m, hits
+        self.rest = rest_of(log_q) if hits == "exclude" else None
+
+    @property
+    def size(self) -> int:
+        return self.log_q.shape[-1]
+
+    def _missed(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """x_g = 1 - phi_g of every gold."""
+        gone = -jnp.expm1(-exposures)
+        terms = self.q * gone
+        if self.hits == "keep":
+            x = jnp.broadcast_to(jnp.sum(terms), terms.shape)
+        elif self.rest is None:
+            x = sum_without_each(terms)
+        else:
+            x = sum_without_each(terms) / self.rest.left
+            x = jnp.where(self.rest.top, jnp.sum(self.rest.q * gone), x)
+        return jnp.minimum(x, 1 - jnp.finfo(x.dtype).epsneg)
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        return self.m * jnp.log1p(-self._missed(exposures))
+
+    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        if self.hits != "keep":
+            return jnp.zeros_like(exposures)
+        return self.m * self.q * jnp.exp(-exposures) / (1 - self._missed(exposures))
+
+    def coincidences(
+        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """Each of m (m - 1) pairs is two independent tilted draws, sum_y (values q f / phi)^2."""
+        factors = self.separable(exposures)
+        pairs = jax.vmap(sum_without_each)((values * factors[1]) ** 2)
+        off_gold = jnp.sum(factors[0] ** 2 * pairs, axis=0)
+        on_gold = (values * self.own_hits(exposures)) ** 2
+        return (1 - 1 / self.m) * (off_gold + on_gold)
+
+    def separable(
+        self, exposures: Float[Array, " V"]
+    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+        """m q_y f_y / phi_g, over what is left of q where the gold is excluded.
+
+        The most probable label, as a gold, has the renormalised rest of q as factors of its own.
+        """
+        f, each = jnp.exp(-exposures), self.m / (1 - self._missed(exposures))
+        if self.rest is None:
+            return each[None], (self.q * f)[None]
+        top = self.rest.top
+        r = jnp.stack([jnp.where(top, 0.0, each / self.rest.left), jnp.where(top, each, 0.0)])
+        return r, jnp.stack([self.q * f, self.rest.q * f])
+
+    def repeated(self) -> tuple[IidLaw, ...]:
+        return (self,)
+
+    def inclusion(self) -> Factors:
+        """1 - (1 - q_y)^m, with q_y / (1 - q_g) for q_y where the gold is excluded."""
+
+        def chance(q: Float[Array, " V"]) -> Float[Array, " V"]:
+            return -jnp.expm1(self.m * jnp.log1p(-jnp.minimum(q, 1.0)))
+
+        if self.rest is None:
+            return jnp.ones_like(self.q)[None], chance(self.q)[None]
+        top = self.rest.top
+        others = jnp.where(top, 0.0, self.q)
+        r, u = expand(lambda rho: chance(self.q / (1 - rho)), others, jnp.max(others))
+        r = jnp.concatenate([jnp.where(top, 0.0, r), top[None].astype(r.dtype)])
+        return r, jnp.concatenate([u, chance(self.rest.q)[None]])
+
+    def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+        log_q, log_rest = self.log_proposal()
+        return log_q + jnp.log(self.m), -log_rest[:, None]
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.
+
+        The sums over labels do not depend on the gold, so a batch of draws shares them. Where the
+        gold is the most probable label, the rest of q has a cdf of its own (see the class).
+        """
+        u = jax.random.uniform(key, (int(self.m),), dtype=self.log_q.dtype)
+        cdf = jnp.cumsum(self.q)
+        if self.rest is None:
+            labels = _invert(cdf, u * cdf[-1])
+            return labels, (labels != gold) | (self.hits == "keep")
+        rest = jnp.cumsum(self.rest.q)
+        start, end = jnp.where(gold == 0, 0.0, cdf[gold - 1]), cdf[gold]
+        at = u * (cdf[-1] - (end - start))
+        at = jnp.where(at < start, at, jnp.maximum(at + (end - start), end))
+        labels = jnp.where(self.rest.top[gold], _invert(rest, u * rest[-1]), _invert(cdf, at))
+        return labels, jnp.ones(u.shape, bool)
+
+    def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
+        if self.hits == "exclude":
+            return self.log_q, log_without_each(self.log_q)
+        return self.log_q, jnp.zeros_like(self.log_q)
+
+
+def _invert(cdf: Float[Array, " V"], at: Float[Array, " m"]) -> Labels:
+    """Labels whose interval of the cdf contains `at`; intervals of length 0 are never chosen."""
+    labels = jnp.searchsorted(cdf, at, side="right", method="scan_unrolled")
+    return jnp.minimum(labels, jnp.searchsorted(cdf, cdf[-1], side="left"))
+
+
+class Iid(Sampler):
+    """See `iid`."""
+
+    proposal: Proposal
+    m: int | Float[Array, ""]
+    hits: str = eqx.field(static=True)
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> IidLaw:
+        return IidLaw(log_proposal(self.proposal, scores, popularity), self.m, self.hits)
+
+    def sized(self, problem: Problem, tolerance: float) -> Sampler:
+        """With m traced: nothing exact depends on it but through numbers, so all m compile once."""
+        m = jnp.asarray(self.m, problem.scores.dtype)
+        return Iid(proposal=self.proposal, m=m, hits=self.hits)
+
+    def check(self, problem: Problem) -> None:
+        check_proposal(self.proposal, problem, removed=self.hits != "keep")
+
+    def __repr__(self) -> str:
+        hits = "" if self.hits == "exclude" else f", hits={self.hits!r}"
+        return f"iid({describe(self.proposal)}, m={self.m}{hits})"
+
+
+def iid(proposal: Proposal, m: int, hits: str = "exclude") -> Iid:
+    """m negatives drawn independently, with replacement, from `proposal`.
+
+    Parameters
+    ----------
+    proposal : callable
+        ``(scores[V], popularity[V]) -> log q[V]``.
+    m : int
+        Number of draws, K - 1.
+    hits : {"exclude", "mask", "keep"}
+        What becomes of a draw that equals the gold (an *accidental hit*). "exclude": q is
+        renormalised without the gold. "mask": the draw is dropped, so fewer than m remain; its mass
+        stays with the gold. "keep": the gold is a candidate again and counts twice.
+
+    Raises
+    ------
+    ValueError
+        m < 1 or an unknown policy; when used, a proposal with no mass outside a gold.
+    """
+    if hits not in HITS:
+        raise refuse("hits", f"got {hits!r}", " or ".join(map(repr, HITS)), "Pick one of them.")
+    return Iid(proposal=proposal, m=check_count("m", m), hits=hits)

@@ -1,0 +1,101 @@
+r"""Each wrong label by itself: a set of random size, m on average."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import check_count, check_distinct
+from nce_bias.numerics.leave_one_out import log_without_each
+from nce_bias.problem import Problem
+from nce_bias.proposals import Proposal, check_enough, check_proposal, describe, log_proposal
+from nce_bias.samplers.base import Labels, Law, Present, Sampler
+
+
+class PoissonLaw(Law):
+    r"""Independent inclusions: log F_g = sum_y log(1 - pi_gy + pi_gy e^{-z_y}), pi_gg = 0.
+
+    The inclusion probabilities depend on the gold, so log F of all golds costs O(V^2).
+    """
+
+    log_q: Float[Array, " V"]
+    chances: Float[Array, "V V"]
+
+    def __init__(self, log_q: Float[Array, " V"], m: int) -> None:
+        self.log_q = log_q
+        golds = jnp.arange(log_q.shape[-1])
+        self.chances = jax.lax.map(lambda gold: chances(log_q.at[gold].set(-jnp.inf), m), golds)
+
+    @property
+    def labels(self) -> int:
+        return self.log_q.shape[-1]
+
+    @property
+    def size(self) -> int:
+        return self.labels**2
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        """By log1p where a label hardly matters, by logaddexp where it does."""
+        lost = self.chances * -jnp.expm1(-exposures)
+        little = jnp.log1p(-jnp.minimum(lost, 0.5))
+        kept = jnp.where(self.chances > 0, jnp.log(self.chances), -jnp.inf) - exposures
+        much = jnp.logaddexp(jnp.log1p(-self.chances), kept)
+        return jnp.sum(jnp.where(lost < 0.5, little, much), axis=-1)
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        """Every label has a slot of its own; it is present or not."""
+        return jnp.arange(self.labels), jax.random.bernoulli(key, self.chances[gold])
+
+    def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
+        return self.log_q, log_without_each(self.log_q)
+
+
+def chances(log_q: Float[Array, " V"], m: int) -> Float[Array, " V"]:
+    """min(1, c q_y), with the c for which they sum to m.
+
+    In order of decreasing q, the first k are at 1 and the others share m - k in proportion to q,
+    for the first k at which none of those exceeds 1.
+    """
+    q = jnp.exp(log_q - jnp.max(log_q))
+    ranked = jnp.sort(q, descending=True)
+    tail = jnp.cumsum(ranked[::-1])[::-1]
+    left = m - jnp.arange(q.shape[-1])
+    at_one = jnp.argmax(left * ranked <= tail)
+    c = left[at_one] / jnp.where(tail[at_one] > 0, tail[at_one], 1.0)
+    return jnp.where((q > 0) & (q > ranked[at_one]), 1.0, jnp.minimum(1.0, c * q))
+
+
+class Poisson(Sampler):
+    """See `poisson`."""
+
+    proposal: Proposal
+    m: int = eqx.field(static=True)
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> PoissonLaw:
+        return PoissonLaw(log_proposal(self.proposal, scores, popularity), self.m)
+
+    def slots(self, labels: int) -> int:
+        return labels
+
+    def check(self, problem: Problem) -> None:
+        check_distinct(repr(self), self.m, problem.labels)
+        check_proposal(self.proposal, problem, removed=True)
+        check_enough(repr(self), self.proposal, self.m, problem)
+
+    def __repr__(self) -> str:
+        return f"poisson({describe(self.proposal)}, m={self.m})"
+
+
+def poisson(proposal: Proposal, m: int) -> Poisson:
+    """Each wrong label y is a negative or not, independently, with chance min(1, c q_y).
+
+    c is such that m are expected, for each gold. The set may be empty: losses without the gold in
+    their denominator do not exist then. Corrections use the one-draw q, or the chances themselves
+    by `with_inclusion`. Raises ValueError for m < 1 and, when used, for m > V - 1 or fewer than m
+    labels with q > 0.
+
+    Source: Poisson sampling, Hájek (1964).
+    """
+    return Poisson(proposal=proposal, m=check_count("m", m))

@@ -1,0 +1,79 @@
+"""The highest-scoring wrong labels: a fixed set."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import check_count, check_distinct
+from nce_bias.numerics.leave_one_out import sum_without_each
+from nce_bias.numerics.separable import Factors
+from nce_bias.problem import Problem
+from nce_bias.samplers.base import Labels, Law, Present, Sampler
+
+
+class TopLaw(Law):
+    """The m highest-scoring wrong labels: F_g = exp(-sum of their exposures), a point mass.
+
+    They are the first m of the best m + 1 labels once the gold is taken out.
+    """
+
+    best: Int[Array, " m_plus_1"]
+    labels: int = eqx.field(static=True)
+    m: int = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:
+        return self.labels
+
+    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+        among_best = jnp.zeros(exposures.shape, bool).at[self.best].set(True)
+        last = self.best[self.m]
+        totals = sum_without_each(jnp.where(among_best, exposures, 0.0))
+        return -jnp.where(among_best, totals, totals[last])
+
+    def separable(
+        self, exposures: Float[Array, " V"]
+    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+        """The best m labels for a gold outside them, the best m + 1 (but itself) for one inside."""
+        empty = jnp.zeros_like(exposures)
+        inside, outside = empty.at[self.best].set(1.0), empty.at[self.best[: self.m]].set(1.0)
+        return jnp.stack([outside, 1.0 - outside]), jnp.stack([inside, outside])
+
+    def inclusion(self) -> Factors:
+        return self.separable(jnp.zeros(self.labels))
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        hit = self.best[: self.m] == gold
+        after = jnp.cumsum(hit) > 0
+        labels = jnp.where(after, self.best[1:], self.best[: self.m])
+        return labels, jnp.ones(self.m, bool)
+
+
+class Top(Sampler):
+    """See `top`."""
+
+    m: int = eqx.field(static=True)
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> TopLaw:
+        _, best = jax.lax.top_k(scores, self.m + 1)
+        # Seen through by XLA, a slice of `best` makes the selection a sort of all labels.
+        return TopLaw(jax.lax.optimization_barrier(best), scores.shape[-1], self.m)
+
+    def check(self, problem: Problem) -> None:
+        check_distinct(repr(self), self.m, problem.labels)
+
+    def __repr__(self) -> str:
+        return f"top(m={self.m})"
+
+
+def top(m: int) -> Top:
+    """The m highest-scoring wrong labels, the same at every draw; ties go to the lower index.
+
+    The adversarial negatives of Zhang & Stratos (2021): of all laws on m distinct wrong labels,
+    this point mass maximises the contrastive loss. Raises ValueError for m < 1 and, when used, for
+    m > V - 1.
+    """
+    return Top(m=check_count("m", m))

@@ -1,0 +1,170 @@
+"""What the README and the site show is executed, and what they say of the project is looked up."""
+
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import nce_bias as nb
+from docs import refresh
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path for path in DOCS.rglob("*.md") if "_build" not in path.parts and path.name[0] != "."
+)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(?P<code>.*?)^```$", re.M | re.S)
+NOTEBOOKS = [path for path in PAGES if CELL.search(path.read_text())]
+#: An error bound is some multiple of the last place, which machine it is may change which.
+TINY = re.compile(r"\b\d(\.\d+)?e-1[2-9]\b")
+
+
+def name(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# --- the README
+
+
+@pytest.mark.docs
+def test_the_readme_shows_what_its_commands_print():
+    shown, made = (TINY.sub("~0", text) for text in (README.read_text(), _refreshed()))
+    assert shown == made, "README.md is not what it would be: run python docs/refresh.py"
+
+
+def _refreshed() -> str:
+    return refresh.refreshed(README.read_text())
+
+
+@pytest.mark.docs
+def test_a_wrong_readme_is_noticed():
+    wrong = (
+        "<!-- begin: findings (docs/refresh.py) -->\nall is well\n<!-- end: findings -->\n\n"
+        "```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
+    )
+    made = refresh.refreshed(wrong)
+    assert "all is well" not in made and refresh.findings() in made
+    assert made.endswith("```python\nprint(1 + 1)\n```\n\n```text\n2\n```\n")
+    with pytest.raises(RuntimeError, match=r"this block of README\.md failed:\nprint\(1 / 0\)"):
+        refresh.refreshed("```python\nprint(1 / 0)\n```\n\n```text\n```\n")
+
+
+def test_every_snippet_of_the_readme_is_among_the_executed():
+    text = README.read_text()
+    assert len(re.findall(r"^```(?:python|bash)$", text, re.M)) == len(refresh.SHOWN.findall(text))
+    assert {match["name"] for match in refresh.MARKED.finditer(text)} == set(refresh.GENERATED)
+
+
+def test_ten_lines_are_ten_lines():
+    readme = next(m["code"] for m in refresh.SHOWN.finditer(README.read_text()))
+    tutorial = CELL.search((DOCS / "tutorials" / "own_negatives.md").read_text())
+    assert tutorial
+    for code in (readme, tutorial["code"]):
+        assert len([line for line in code.splitlines() if line.strip()]) <= 10
+
+
+def test_the_table_knows_what_is_refused():
+    """By hand: a fixed set has no q to correct with, a Poisson one may be empty."""
+    problem = nb.Problem([1.0, 0.0, -1.0], [0.5, 0.3, 0.2])
+    assert refresh.how(problem, nb.top(1), nb.infonce) == "exact"
+    assert refresh.how(problem, nb.top(1), nb.sampled_softmax) == "refused"
+    assert refresh.how(problem, nb.iid(nb.model(), 1), nb.sampled_softmax) == "exact"
+    assert refresh.how(problem, nb.poisson(nb.model(), 1), nb.self_normalized) == "refused"
+    assert refresh.how(problem, nb.top(1), nb.debiased()) == "Monte Carlo"
+    shown = next(m for m in refresh.MARKED.finditer(README.read_text()) if m["name"] != "findings")
+    for names in (nb.PROPOSALS, nb.SAMPLERS, nb.LOSSES):
+        for listed in names:
+            assert re.search(rf"`{listed}[(`]", shown["body"]), listed
+
+
+def test_what_it_found_is_in_the_results():
+    bias: Any = pd.read_csv(ROOT / "analysis" / "limits" / "results" / "bias.csv")
+    bias = bias[bias["hits"] == "exclude"].set_index(["loss_name", "negatives", "m"])
+    norm = bias["bias_norm"]
+    most = int(norm.index.get_level_values("m").max())
+    uncorrected, corrected = norm["infonce"], norm["sampled_softmax"]
+    # "Uncorrected and independent, only uniform negatives come near cross entropy."
+    assert uncorrected["uniform"][most] < 0.02 * min(
+        uncorrected[q][most] for q in ("popularity", "mixed", "model")
+    )
+    # "The correction is one": for all, at rate 1/m; "model negatives then have no bias for any m".
+    for q in ("uniform", "popularity", "mixed"):
+        assert corrected[q][most] < 0.01 * corrected[q][1]
+    assert corrected["model"].max() < 1e-13
+
+
+# --- the site
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=name)
+def test_notebooks_run(page, tmp_path):
+    done = _run(page.read_text(), tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_are_notebooks():
+    assert {"own_negatives.md", "sharp_edges.md"} <= {page.name for page in NOTEBOOKS}
+
+
+@pytest.mark.docs
+def test_a_notebook_with_a_false_claim_fails(tmp_path):
+    cell = "```{code-cell} ipython3\n:tags: [remove-cell]\n\nassert 1 == {number}\n```\n"
+    assert _run(cell.replace("{number}", "1"), tmp_path).returncode == 0
+    assert "AssertionError" in _run(cell.replace("{number}", "2"), tmp_path).stderr
+
+
+def _run(page: str, folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    """All cells of a page in one fresh interpreter, as a reader's would be: in float32 at first."""
+    code = "\n".join(match["code"] for match in CELL.finditer(page))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=refresh.environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.docs
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Links, references, docstrings. The notebooks are executed above; `make docs` does both."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    command += ["-D", "nb_execution_mode=off", "-d", tmp_path / "trees", DOCS, tmp_path / "html"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "html" / "index.html").is_file()
+
+
+def test_every_public_name_has_a_place_in_the_api():
+    described = "\n".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    missing = [public for public in nb.__all__ if not re.search(rf"\bnb\.{public}\b", described)]
+    missing = [public for public in missing if f":: nce_bias.{public}" not in described]
+    assert missing == [], "give each a directive or a mention in docs/api"
+
+
+# --- what they say of the project
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not re.match(r"https?:", target):
+            assert (page.parent / target).exists(), target
+
+
+def test_links_are_found():
+    assert "docs/theory.md" in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", README.read_text())
+
+
+def test_the_theory_names_tests_that_exist():
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / "theory.md").read_text())
+    assert len([test for _, test in named if test]) >= 8
+    for file, test in named:
+        text = (ROOT / file).read_text()
+        assert not test or f"def {test}(" in text, f"{file}::{test}"

@@ -1,0 +1,281 @@
+"""`nb.retrieval.link`: each step against NumPy, what is kept, and that it learns to link."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nce_bias as nb
+from tests.oracles import tower as oracle
+from tests.retrieval import tiny_linking as tiny
+
+PLAN = nb.retrieval.Plan(
+    epochs=2, batch=20, mentions=40, learning_rate=1e-2, size=tiny.SIZE, seed=1
+)
+DUAL, HARD = nb.scores.Dual(), nb.top(5)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: Any) -> nb.retrieval.Corpus:
+    return tiny.corpus(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worlds have a dozen entities: blocks of a thousand are padding."""
+    tiny.small_blocks(monkeypatch.setattr)
+
+
+@pytest.fixture(scope="module")
+def link(corpus: nb.retrieval.Corpus) -> Callable[..., nb.retrieval.Run]:
+    def run(sampler: Any = HARD, loss: Any = nb.infonce, score: Any = DUAL, **options: Any):
+        names = {field.name for field in dataclasses.fields(PLAN)}
+        plan = {name: options.pop(name) for name in names & {*options}}
+        plan = dataclasses.replace(PLAN, **plan)
+        return nb.retrieval.link(corpus, score, sampler, loss, plan=plan, progress=False, **options)
+
+    return run
+
+
+def same(one: Any, two: Any) -> bool:
+    leaves = [jax.tree.leaves(tree) for tree in (one, two)]
+    return all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+
+
+# --- steps
+
+
+class Epoch:
+    """Mean loss of all mentions and their hardest five, chosen with one model, for any model."""
+
+    def __init__(self, corpus: nb.retrieval.Corpus, model: Any) -> None:
+        self.mentions = [tiny.mention("train", row) for row in range(40)]
+        self.entities = [tiny.entity(label) for label in range(59)]
+        self.candidates = []
+        scores = self.scores(model)
+        worlds = corpus.candidates["train"]
+        for row, (gold, (first, end)) in enumerate(
+            zip(corpus.labels["train"], worlds, strict=True)
+        ):
+            wrong = [label for label in range(first, end) if label != gold]
+            hardest = sorted(wrong, key=lambda label: -scores[row, label])[:5]
+            self.candidates.append([gold, *hardest])
+
+    def scores(self, model: Any) -> np.ndarray:
+        E = np.concatenate([oracle.columns(model.inputs, text) for text in self.mentions])
+        F = np.concatenate([oracle.columns(model.labels, text) for text in self.entities])
+        return np.exp(model.log_scale) * E @ F.T
+
+    def loss(self, model: Any) -> float:
+        own = np.take_along_axis(self.scores(model), np.array(self.candidates), axis=1)
+        return float(np.mean(np.log(np.exp(own - own[:, :1]).sum(axis=1))))
+
+    def slope(self, model: Any, place: tuple[int, tuple[int, ...]]) -> float:
+        """Of the loss along one coordinate."""
+        leaves, tree = jax.tree.flatten(model)
+        ends = []
+        for step in (1e-5, -1e-5):
+            moved = [leaf.copy() for leaf in leaves]
+            moved[place[0]][place[1]] += step
+            ends.append(self.loss(jax.tree.unflatten(tree, moved)))
+        return (ends[0] - ends[1]) / 2e-5
+
+
+def test_two_steps_are_those_of_adam_by_differences(
+    corpus: nb.retrieval.Corpus, link: Callable[..., nb.retrieval.Run]
+) -> None:
+    """Two epochs of one batch each: all mentions, with the hardest of the moment."""
+    run = link(batch=40, keep=range(3))
+    models = [tiny.numbers(run.kept[step]) for step in range(3)]
+    epochs = [Epoch(corpus, model) for model in models[:2]]
+    # float32 scores of order 20
+    expected = [epoch.loss(model) for epoch, model in zip(epochs, models, strict=False)]
+    assert run.losses == pytest.approx(np.array(expected), rel=1e-4)
+    assert epochs[0].candidates != epochs[1].candidates
+    assert abs(epochs[0].loss(models[1]) - expected[1]) > 0.01  # what mining once would give
+    leaves = [list(map(np.asarray, jax.tree.leaves(model))) for model in models]
+    random, checked, apart = np.random.default_rng(0), 0, 0.0
+    for index, leaf in enumerate(leaves[0]):
+        moving = np.argwhere(leaves[1][index] != leaf)
+        for place in map(tuple, random.permutation(moving)[:4]):
+            g = [e.slope(m, (index, place)) for e, m in zip(epochs, models, strict=False)]
+            if min(map(abs, g)) < 1e-3:
+                continue  # Adam divides float32's rounding by it
+            first, second = 0.1 * g[0], 0.1 * (0.9 * g[0] + g[1])
+            squares = 1e-3 * g[0] ** 2, 1e-3 * (0.999 * g[0] ** 2 + g[1] ** 2)
+            moves = [
+                -1e-2 * (first / 0.1) / (np.sqrt(squares[0] / 1e-3) + 1e-8),
+                -1e-2 * (second / 0.19) / (np.sqrt(squares[1] / (1 - 0.999**2)) + 1e-8),
+            ]
+            found = [leaves[k + 1][index][place] - leaves[k][index][place] for k in range(2)]
+            # gradients of 1e-3 and more have float32 errors of some 1e-6, parameters of 1e-7
+            assert found == pytest.approx(moves, abs=5e-5)
+            apart = max(apart, abs(moves[1] - moves[0]))
+            checked += 1
+    assert checked >= 12 and apart > 20 * 5e-5
+
+
+def test_what_is_trained_and_what_is_not(link: Callable[..., nb.retrieval.Run]) -> None:
+    run = link(keep=[0])
+    start, end = run.kept[0], run.model
+    for side in ("inputs", "labels"):
+        one, two = getattr(start, side), getattr(end, side)
+        assert np.array_equal(one.center, two.center)
+        for name in ("project", "gates", "queries"):
+            assert not np.array_equal(getattr(one, name), getattr(two, name))
+    assert start.log_scale != end.log_scale
+    codes = jnp.array([[1.0], [-1.0]], jnp.float32) * jnp.ones(tiny.SIZE, jnp.float32)
+    poly = link(score=nb.scores.Poly(codes), keep=[0])
+    first, last = (jax.tree.leaves(model.score) for model in (poly.kept[0], poly.model))
+    assert np.array_equal(first[0], codes)
+    assert not np.allclose(last[0], codes, atol=1e-3)
+
+
+def test_kept_models_and_losses_are_those_of_their_steps(
+    link: Callable[..., nb.retrieval.Run],
+) -> None:
+    """A run that ends earlier is the beginning of one that goes on."""
+    run, short = link(epochs=3, keep=[5, 4, 0, 4]), link(epochs=2, keep=[1])
+    assert [*run.kept] == [0, 4, 5]
+    assert [*short.kept] == [1]
+    assert same(run.kept[4], short.model) and not same(run.kept[5], short.model)
+    assert run.losses.shape == (6,) and np.array_equal(run.losses[:4], short.losses)
+    assert (run.status, short.status) == ("ok", "ok")
+    assert repr(short) == f"Run(4 steps, last loss {short.losses[-1]:.4f}, kept [1], status='ok')"
+
+
+def test_a_run_follows_from_its_seed(link: Callable[..., nb.retrieval.Run]) -> None:
+    sampler = nb.iid(nb.uniform(), 8)
+    one, two, other = link(sampler), link(sampler), link(sampler, seed=2)
+    assert same(one.model, two.model) and np.array_equal(one.losses, two.losses)
+    assert not same(one.model, other.model)
+
+
+def test_mentions_and_batches(
+    link: Callable[..., nb.retrieval.Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs go through the mentions, those of one in another order each time."""
+    import nce_bias.retrieval.training as linking
+
+    seen = []
+    batch = linking._batch
+
+    def noting(corpus: Any, rows: Any, *others: Any) -> Any:
+        seen.append(rows.tolist())
+        return batch(corpus, rows, *others)
+
+    monkeypatch.setattr(linking, "_batch", noting)
+    link(mentions=20, batch=10, epochs=4)
+    epochs = [seen[k] + seen[k + 1] for k in (0, 2, 4, 6)]
+    assert all(len(set(rows)) == 20 for rows in epochs)
+    assert {*epochs[0], *epochs[1]} == {*range(40)}
+    assert [{*epochs[2]}, {*epochs[3]}] == [{*epochs[0]}, {*epochs[1]}]  # and so on, but
+    assert {*seen[4]} != {*seen[0]}  # in other batches
+    seen.clear()
+    link(mentions=11, batch=5)
+    assert [len(rows) for rows in seen] == [5, 5, 5, 5]
+    assert len({row for rows in seen for row in rows}) == 20
+    seen.clear()
+    assert link(mentions=3, batch=5).losses.shape == (2,)  # one batch is all there are
+    assert [len(rows) for rows in seen] == [3, 3]
+
+
+def softplus(x: Any) -> Any:
+    return np.logaddexp(0.0, x)
+
+
+@pytest.mark.parametrize("loss", [nb.sampled_softmax, nb.binary_nce], ids=repr)
+def test_a_loss_is_of_corrected_scores_and_of_negatives_that_are_there(
+    loss: Any,
+    corpus: nb.retrieval.Corpus,
+    link: Callable[..., nb.retrieval.Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Written out from what was mined: draws that hit the gold are not there."""
+    import nce_bias.retrieval.training as linking
+
+    mine, given = linking.mine, []
+
+    def noting(model: Any, corpus: Any, rows: Any, *others: Any, **options: Any) -> Any:
+        given.append((rows, mine(model, corpus, rows, *others, **options)))
+        return given[-1][1]
+
+    monkeypatch.setattr(linking, "mine", noting)
+    sampler = nb.iid(nb.mixture(nb.model(), nb.uniform()), 6, "mask")
+    run = link(sampler, loss, epochs=1, batch=40, keep=[0])
+    ((rows, mined),) = given
+    exact = tiny.numbers(run.kept[0])
+    scores = Epoch(corpus, exact).scores(exact)[rows]
+    raw = np.take_along_axis(scores, mined.labels, axis=1)
+
+    def mean(own: np.ndarray, present: np.ndarray) -> float:
+        if loss is nb.binary_nce:
+            noise = np.where(present, softplus(own), 0.0)[:, 1:].sum(axis=1)
+            return float(np.mean(softplus(-own[:, 0]) + noise))
+        odds = np.where(present, np.exp(own - own[:, :1]), 0.0)
+        return float(np.mean(np.log(odds.sum(axis=1))))
+
+    everywhere = np.ones_like(mined.present)
+    expected = mean(raw + mined.offsets, mined.present)
+    assert run.losses[0] == pytest.approx(expected, rel=1e-4)  # float32 scores of order 20
+    for wrong in (mean(raw, mined.present), mean(raw + mined.offsets, everywhere)):
+        assert abs(wrong - expected) > 5e-3 * expected
+
+
+# --- learning
+
+
+@pytest.mark.parametrize("sampler", [nb.top(5), nb.iid(nb.uniform(), 8)], ids=repr)
+def test_it_learns_to_link_in_worlds_it_has_not_seen(
+    sampler: Any, corpus: nb.retrieval.Corpus, link: Callable[..., nb.retrieval.Run]
+) -> None:
+    """Chance is 1 of 12; untrained, words and their synonyms have nothing in common."""
+    run = link(sampler, epochs=40, learning_rate=2e-2, keep=[0])
+    recall = {
+        split: [np.mean(nb.retrieval.rank(m, corpus, split) == 1) for m in (run.kept[0], run.model)]
+        for split in corpus.mentions
+    }
+    assert recall["train"][0] <= 0.25 and recall["train"][1] >= 0.9
+    for split in ("val", "test"):
+        assert recall[split][0] <= 0.25 and recall[split][1] >= 0.6
+    assert run.losses[-2:].mean() < run.losses[:2].mean() / 4
+
+
+PAIRS = [
+    (nb.top(5), nb.negative_sampling, DUAL),
+    (nb.iid(nb.model(), 4), nb.sampled_softmax, DUAL),
+    (nb.iid(nb.popularity(), 4, "mask"), nb.binary_nce, DUAL),
+    (nb.without_replacement(nb.model(), 4), nb.infonce, nb.scores.Multi(2)),
+    (nb.poisson(nb.uniform(), 4), nb.sampled_softmax, DUAL),
+    (nb.top(3) + nb.iid(nb.uniform(), 3), nb.infonce, nb.scores.Som()),
+]
+
+
+@pytest.mark.parametrize(("sampler", "loss", "score"), PAIRS, ids=lambda x: repr(x))
+def test_every_kind_of_sampler_loss_and_score_trains(
+    sampler: Any, loss: Any, score: Any, link: Callable[..., nb.retrieval.Run]
+) -> None:
+    run = link(sampler, loss, score, batch=40, epochs=6, learning_rate=2e-2)
+    assert run.status == "ok" and np.isfinite(run.losses).all() and len(run.losses) == 6
+    assert run.losses[-1] < run.losses[0]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tiny.numbers(run.model)))
+
+
+# --- trouble
+
+
+def test_a_loss_that_is_not_finite_is_reported(link: Callable[..., nb.retrieval.Run]) -> None:
+    run = link(learning_rate=np.inf)
+    assert np.isfinite(run.losses).tolist() == [True, False, False, False]
+    assert run.status == "loss is not finite at step 2: lower the learning rate"
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch", "mentions", "size"])
+def test_numbers_out_of_range(name: str, link: Callable[..., nb.retrieval.Run]) -> None:
+    with pytest.raises(ValueError) as caught:
+        link(**{name: 0})
+    assert str(caught.value) == (f"{name}: got 0; expected a whole number >= 1. Pass {name}=1.")
