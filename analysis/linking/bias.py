@@ -22,10 +22,10 @@ TOLERANCE = 1e-6  # scores are float32
 
 def measured_rows(corpus: Corpus, split: str, count: int) -> list[np.ndarray]:
     """`count` mentions of each world, evenly spread over the file."""
-    candidates = corpus.candidates[split]
+    spans = corpus[split].spans
     found = []
-    for first in np.unique(candidates[:, 0]):
-        inside = np.flatnonzero(candidates[:, 0] == first)
+    for first in np.unique(spans[:, 0]):
+        inside = np.flatnonzero(spans[:, 0] == first)
         found.append(inside[np.linspace(0, len(inside) - 1, min(count, len(inside))).astype(int)])
     return found
 
@@ -71,10 +71,10 @@ def world_problem(
     model: Retriever, corpus: Corpus, split: str, rows: np.ndarray
 ) -> tuple[nb.Problem, np.ndarray]:
     """Mentions of one world over all its labels, in float64, and the order they stand in."""
-    parts = list(world_scores(model, corpus, split, rows))
-    rows = np.concatenate([part.rows for part in parts])
+    parts = list(world_scores(model, corpus[split][rows]))
+    rows = rows[np.concatenate([part.rows for part in parts])]
     scores = np.concatenate([part.scores for part in parts]).astype(float)
-    gold = corpus.labels[split][rows] - parts[0].first
+    gold = corpus[split].labels[rows] - parts[0].first
     population = np.zeros_like(scores)
     population[np.arange(len(rows)), gold] = 1.0
     counts = corpus.counts[parts[0].first :][: scores.shape[1]] + 1.0
@@ -133,7 +133,7 @@ def _world(
         means = {n: np.mean([_scalars(half)[n] for half in halves]) for n in SCALARS}
         found[kind] = means | {"squares": np.sum(a * b, axis=1)}
         cotangents |= {f"{kind} a": a, f"{kind} b": b}
-    pulled = pull_back(model, corpus, split, rows, np.stack([*cotangents.values()]))
+    pulled = pull_back(model, corpus[split][rows], np.stack([*cotangents.values()]))
     flat = np.concatenate(
         [np.asarray(leaf, float).reshape(len(cotangents), -1) for leaf in jax.tree.leaves(pulled)],
         axis=1,

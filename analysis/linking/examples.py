@@ -40,8 +40,8 @@ def write(
     rows: list[dict[str, Any]] = []
     for kind in KINDS:
         model = runs.trained(corpus, design, Cell("dual", kind, 0), work).model
-        for part in nb.retrieval.world_scores(model, corpus, "test", chosen):
-            for mention, scores in zip(part.rows, part.scores, strict=True):
+        for part in nb.retrieval.world_scores(model, corpus["test"][chosen]):
+            for mention, scores in zip(chosen[part.rows], part.scores, strict=True):
                 for place, label in enumerate(np.argsort(-scores, kind="stable")[:FIRST]):
                     entity = data.entities[part.first + label]
                     given = data.mentions["test"][mention]

@@ -16,7 +16,7 @@ from rich.console import Console
 import nce_bias as nb
 from analysis.linking import runs, tables
 from analysis.linking.setup import MAIN, Design
-from nce_bias.retrieval import Plan
+from nce_bias.retrieval import TrainingConfig
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 45, "quick": 30}
@@ -27,8 +27,10 @@ WORLDS = {
     "test": ("noun.artifact",),
 }
 SIZE = 64  # of a hashed word
-REDUCED = Design({"dual": MAIN}, 1, Plan(epochs=2, mentions=1024), measured=6, draws=16)
-QUICK = Design({"dual": ("random", "hard")}, 1, Plan(epochs=2, mentions=128), measured=4, draws=8)
+REDUCED = Design({"dual": MAIN}, 1, TrainingConfig(epochs=2, mentions=1024), measured=6, draws=16)
+QUICK = Design(
+    {"dual": ("random", "hard")}, 1, TrainingConfig(epochs=2, mentions=128), measured=4, draws=8
+)
 
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:

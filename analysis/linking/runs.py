@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import resource
 import time
@@ -21,6 +20,7 @@ from rich.console import Console
 import nce_bias as nb
 from analysis.linking import bias, setup
 from analysis.linking.setup import Cell, Design
+from nce_bias._files import replacing
 
 HELD_OUT = ("val", "test")
 
@@ -69,14 +69,14 @@ def run_all(
 
 def trained(
     corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path
-) -> nb.retrieval.Run:
+) -> nb.train.Fit:
     """The run of a cell: from its checkpoint, as far as there is one."""
-    found = nb.retrieval.link(
+    found = nb.retrieval.train_retriever(
         corpus,
         setup.scores()[cell.score],
         setup.TRAINED[cell.negatives],
-        plan=dataclasses.replace(design.plan, seed=cell.seed),
-        keep=design.checkpoints(cell),
+        config=dataclasses.replace(design.plan, seed=cell.seed),
+        checkpoints=design.checkpoints(cell),
         folder=folder_of(work, cell),
     )
     if found.status.startswith("interrupted"):
@@ -93,22 +93,17 @@ def run(corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.P
     found = trained(corpus, design, cell, work)
     seconds = time.monotonic() - began
     if not (folder / "about.json").is_file():
-        arrays = {split: nb.retrieval.rank(found.model, corpus, split) for split in HELD_OUT}
-        _put(folder / "ranks.npz", lambda file: np.savez_compressed(file, **arrays))
+        arrays = {split: nb.retrieval.rank(found.model, corpus[split]) for split in HELD_OUT}
+        with replacing(folder / "ranks.npz") as file:
+            np.savez_compressed(file, **arrays)
         ranking = time.monotonic() - began - seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process so far
         about = {"training_seconds": seconds, "ranking_seconds": ranking, "peak_gib": peak}
-        _put(folder / "about.json", lambda file: file.write(json.dumps(about).encode()))
+        with replacing(folder / "about.json") as file:
+            file.write(json.dumps(about).encode())
     rows: list[dict[str, Any]] = []
     for step in design.checkpoints(cell):
-        measured = bias.moments(found.kept[step], corpus, "test", design.measured, design.draws)
+        measured = bias.moments(found.at(step), corpus, "test", design.measured, design.draws)
         rows += [cell._asdict() | {"step": step} | row for row in measured]
-    _put(folder / "moments.csv", lambda file: pd.DataFrame(rows).to_csv(file, index=False))
-
-
-def _put(path: pathlib.Path, write: Any) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("wb") as file:
-        write(file)
-    os.replace(partial, path)
+    with replacing(folder / "moments.csv") as file:
+        pd.DataFrame(rows).to_csv(file, index=False)

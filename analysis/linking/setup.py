@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 import nce_bias as nb
-from nce_bias.retrieval import Plan
+from nce_bias.retrieval import TrainingConfig
 from nce_bias.samplers import Sampler
 
 M = 63  # negatives; with the gold K = 64 candidates
@@ -89,7 +89,7 @@ class Design:
     ----------
     negatives : mapping of score to names of negatives
     seeds : int
-    plan : Plan
+    plan : TrainingConfig
         Its seed is that of the cell.
     once : names of scores
         Trained with seed 0 alone.
@@ -101,7 +101,7 @@ class Design:
 
     negatives: dict[str, tuple[str, ...]]
     seeds: int
-    plan: Plan
+    plan: TrainingConfig
     once: tuple[str, ...] = ()
     measured: int = MEASURED
     draws: int = DRAWS
@@ -126,7 +126,7 @@ class Design:
         return [*begin, *sorted({each, min(2 * each, last), last})]
 
 
-PLAN = Plan(epochs=4, batch=32, mentions=1536, learning_rate=2e-3, size=WIDTH)
+PLAN = TrainingConfig(epochs=4, batch=32, mentions=1536, learning_rate=2e-3, dim=WIDTH)
 MAIN = ("random", "mixed-50", "hard")
 FULL = Design(
     {"dual": tuple(TRAINED), "som": (*MAIN, "model"), "multi8": MAIN, "poly8": MAIN},

@@ -17,7 +17,7 @@ def minibatches(
     size
         Examples per batch, 1 ≤ size ≤ N.
     seed
-        Of the NumPy generator that shuffles; the same seed gives the same batches.
+        Seed of the NumPy generator that shuffles; the same seed gives the same batches.
 
     Examples
     --------

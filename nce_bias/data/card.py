@@ -18,8 +18,7 @@ def card(
     shares: Float[np.ndarray, "V"],
     names: Sequence[str],
     of: str,
-    source: str,
-    licence: str,
+    origin: tuple[str, str],
 ) -> str:
     """Write a card: what is particular to the set first, then what every set has to state.
 
@@ -34,13 +33,13 @@ def card(
         with the largest share the first is named.
     of
         What `shares` are the shares of, in a word or two.
-    source, licence
-        Where the data come from and how they may be used.
+    origin
+        Source and licence: where the data come from and how they may be used.
 
     Examples
     --------
     >>> half = np.array([0.5, 0.5])
-    >>> print(card("Coin", [("labels", "2")], half, "ht", "tosses", "a mint", "free"))
+    >>> print(card("Coin", [("labels", "2")], half, "ht", "tosses", ("a mint", "free")))
     Coin
       labels       2
       entropy      0.693 nats (tosses)
@@ -53,7 +52,7 @@ def card(
         *head,
         ("entropy", f"{entropy(shares):.3f} nats ({of})"),
         ("top-1 share", f"{shares[top]:.2%} ({names[top]!r})"),
-        ("source", source),
-        ("licence", licence),
+        ("source", origin[0]),
+        ("licence", origin[1]),
     ]
     return f"{kind}\n" + "\n".join(f"  {name:<12} {value}" for name, value in lines)

@@ -97,15 +97,8 @@ class LabelSpace:
             ("examples", f"{self.counts.sum():.15g}"),
             ("conditional", f"{self.conditional_entropy:.3f} nats (label given input)"),
         ]
-        return card(
-            "LabelSpace",
-            head,
-            self.popularity,
-            self.names,
-            "popularity",
-            self.source,
-            self.licence,
-        )
+        origin = self.source, self.licence
+        return card("LabelSpace", head, self.popularity, self.names, "popularity", origin)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -123,6 +123,5 @@ class EntityLinking:
         golds = Counter(mention.label for found in self.mentions.values() for mention in found)
         shares = np.array(list(golds.values())) / golds.total()
         titles = [self.entities[label].title for label in golds]
-        return card(
-            "EntityLinking", head, shares, titles, "linked entities", self.source, self.licence
-        )
+        origin = self.source, self.licence
+        return card("EntityLinking", head, shares, titles, "linked entities", origin)

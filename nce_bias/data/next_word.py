@@ -107,9 +107,8 @@ class NextWord:
             ("examples", f"{len(self.targets)} training, {len(self.held_out_targets)} held out"),
             ("dropped", f"{self.dropped:.1%} of positions: next word outside the vocabulary"),
         ]
-        return card(
-            "NextWord", head, self.popularity, self.words, "popularity", self.source, self.licence
-        )
+        origin = self.source, self.licence
+        return card("NextWord", head, self.popularity, self.words, "popularity", origin)
 
 
 def next_word(vocabulary: int = 1000, context: int = 2, held_out: float = 0.1) -> NextWord:

@@ -59,11 +59,6 @@ def files() -> dict[str, bytes]:
     return found
 
 
-def licence_text() -> str:
-    """Give the licence of the definitions, in full."""
-    return (importlib.resources.files(_HERE) / "WORDNET_LICENSE").read_text("utf-8")
-
-
 def _checked_bytes() -> bytes:
     path = importlib.resources.files(_HERE) / ARCHIVE
     content = path.read_bytes()

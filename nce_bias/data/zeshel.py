@@ -120,14 +120,38 @@ def read(files: Files, context: int, description: int, source: str, licence: str
             raise refuse(name, f"got {words}", "1 or more words", "Give a positive number.")
     given = [mention for split in SPLITS for mention in _mentions(files, split)]
     _check_unique(given)
+    entities, spans, sides = _scan(files, given, context, description)
+    ids = {entity.id: label for label, entity in enumerate(entities)}
+    mentions = {split: [] for split in SPLITS}
+    for index, mention in enumerate(given):
+        label = ids.get(mention.fields["label_document_id"])
+        _check_label(mention, None if label is None else entities[label])
+        if index not in sides:
+            raise refuse(
+                mention.where,
+                f"context {mention.fields['context_document_id']!r} is in no file",
+                "a document of documents/*.json",
+                "A file of documents is missing or cut short.",
+            )
+        mentions[mention.split].append(_mention(mention.fields, sides[index], label))
+    kept = {split: tuple(some) for split, some in mentions.items()}
+    return EntityLinking(tuple(entities), kept, spans, source, licence)
+
+
+def _scan(
+    files: Files, given: list[_Given], context: int, description: int
+) -> tuple[list[Entity], dict[str, slice], dict[int, tuple[str, str]]]:
+    """Entities of the mentions' worlds, the span of each world, and the words around each mention.
+
+    A mention whose context is in no file has no words around it.
+    """
     worlds = _worlds(given, files)
     wanted: dict[str, list[int]] = {}
     for index, mention in enumerate(given):
         wanted.setdefault(mention.fields["context_document_id"], []).append(index)
     entities: list[Entity] = []
-    ids: dict[str, int] = {}
-    sides: dict[int, tuple[str, str]] = {}
     spans: dict[str, slice] = {}
+    sides: dict[int, tuple[str, str]] = {}
     seen: dict[str, str] = {}
     for name in sorted(name for name in files if name.startswith("documents/")):
         world = pathlib.PurePath(name).stem
@@ -137,47 +161,30 @@ def read(files: Files, context: int, description: int, source: str, licence: str
             for index in wanted.get(document["document_id"], ()):
                 sides[index] = _sides(given[index], words, context)
             if world in worlds:
-                ids[document["document_id"]] = len(entities)
-                text = " ".join(words[:description])
-                count = document.get("sense_count", 0)
-                entities.append(
-                    Entity(document["document_id"], document["title"], text, world, count)
-                )
+                text, count = " ".join(words[:description]), document.get("sense_count", 0)
+                about = document["document_id"], document["title"]
+                entities.append(Entity(*about, text, world, count))
         if world in worlds:
             spans[world] = slice(begin, len(entities))
-    mentions = {split: [] for split in SPLITS}
-    for index, mention in enumerate(given):
-        fields = mention.fields
-        label = ids.get(fields["label_document_id"])
-        if label is None or entities[label].world != fields["corpus"]:
-            raise refuse(
-                mention.where,
-                f"label {fields['label_document_id']!r} is "
-                + ("in no file" if label is None else f"in world {entities[label].world!r}"),
-                f"an entity of the mention's world, documents/{fields['corpus']}.json",
-                "The files are of different releases, or the line is damaged.",
-            )
-        if index not in sides:
-            raise refuse(
-                mention.where,
-                f"context {fields['context_document_id']!r} is in no file",
-                "a document of documents/*.json",
-                "A file of documents is missing or cut short.",
-            )
-        left, right = sides[index]
-        mentions[mention.split].append(
-            Mention(
-                fields["mention_id"],
-                left,
-                fields["text"],
-                right,
-                label,
-                fields["corpus"],
-                fields.get("category", ""),
-            )
+    return entities, spans, sides
+
+
+def _check_label(mention: _Given, entity: Entity | None) -> None:
+    world = mention.fields["corpus"]
+    if entity is None or entity.world != world:
+        raise refuse(
+            mention.where,
+            f"label {mention.fields['label_document_id']!r} is "
+            + ("in no file" if entity is None else f"in world {entity.world!r}"),
+            f"an entity of the mention's world, documents/{world}.json",
+            "The files are of different releases, or the line is damaged.",
         )
-    kept = {split: tuple(found) for split, found in mentions.items()}
-    return EntityLinking(tuple(entities), kept, spans, source, licence)
+
+
+def _mention(fields: dict[str, Any], sides: tuple[str, str], label: Any) -> Mention:
+    left, right = sides
+    about = label, fields["corpus"], fields.get("category", "")
+    return Mention(fields["mention_id"], left, fields["text"], right, *about)
 
 
 def _lines(

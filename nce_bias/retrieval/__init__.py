@@ -1,39 +1,50 @@
 """Retrievers for zero-shot entity linking: the proof that the engine works on a real model.
 
-`corpus` encodes a data set, `retriever` makes a model for it, `link` trains one with negatives of
-any sampler (`mine` draws them), `rank` and `world_scores` score with it, `pull_back` gives the bias
-over its parameters. `evaluate` and `compare` turn ranks into recall and reciprocal rank with
-intervals; `bm25_ranks` is the baseline without a model.
+`corpus` encodes a data set, ``corpus["test"]`` are the mentions of a split. `retriever` makes a
+model, `train_retriever` trains one with negatives of any sampler (`mine_negatives` draws them),
+`rank` and `world_scores` score with it, `pull_back` gives the bias over its parameters. `evaluate`
+and `compare` turn ranks into recall and reciprocal rank with intervals; `bm25_ranks` is the
+baseline without a model.
 """
 
-from nce_bias.retrieval._corpus import Corpus, Texts, corpus
+from typing import Any
+
+from nce_bias.retrieval import _renamed
+from nce_bias.retrieval._corpus import Corpus, Mentions, corpus
 from nce_bias.retrieval._retriever import Retriever, retriever
 from nce_bias.retrieval.bm25 import bm25_ranks, singular
 from nce_bias.retrieval.metrics import compare, evaluate, recall, reciprocal_rank
-from nce_bias.retrieval.mining import Mined, mine
+from nce_bias.retrieval.mining import Mined, mine_negatives
 from nce_bias.retrieval.ranking import Scored, rank, world_scores
-from nce_bias.retrieval.training import Plan, Run, link
+from nce_bias.retrieval.texts import Texts
+from nce_bias.retrieval.training import TrainingConfig, train_retriever
 from nce_bias.retrieval.world_bias import pull_back
 
 __all__ = [
     "Corpus",
+    "Mentions",
     "Mined",
-    "Plan",
     "Retriever",
-    "Run",
     "Scored",
     "Texts",
+    "TrainingConfig",
     "bm25_ranks",
     "compare",
     "corpus",
     "evaluate",
-    "link",
-    "mine",
+    "mine_negatives",
     "pull_back",
     "rank",
     "recall",
     "reciprocal_rank",
     "retriever",
     "singular",
+    "train_retriever",
     "world_scores",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _renamed.NAMES:
+        raise AttributeError(f"module 'nce_bias.retrieval' has no attribute {name!r}")
+    return _renamed.forwarded(f"nb.retrieval.{name}", *_renamed.NAMES[name])

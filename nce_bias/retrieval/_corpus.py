@@ -1,151 +1,128 @@
-"""A data set as a trainer wants it: token states of every text, labels and their worlds."""
+"""A data set as training and ranking take it: token states of every text, golds and worlds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
 from nce_bias._checks import refuse
-from nce_bias.data import EntityLinking
-from nce_bias.retrieval.tower import Batch
+from nce_bias.data import EntityLinking, Mention
+from nce_bias.retrieval.texts import GRAMS, Bags, Texts
 from nce_bias.text import Hashed, TokenStates, cached
 
-LONGEST = 32  # tokens of a text that are read
-GRAMS = 32  # buckets read of a learnt word: those of 3 to 5 letters of a word of 12
 SAMPLE = 200_000  # tokens whose mean is the centre
 
 
-class Bags(NamedTuple):
-    """Buckets of each word's n-grams, and which word each token is."""
-
-    of_word: Int[np.ndarray, "words g"]
-    word: Int[np.ndarray, " N"]
-
-    def read(self, tokens: Int[np.ndarray, " k"], step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Bags of the different words among some tokens, and which of them each token is.
-
-        A word that occurs often is looked up once. The number of words is rounded up to a multiple
-        of `step` by words of no bucket, so that few shapes compile.
-        """
-        words, place = np.unique(self.word[tokens], return_inverse=True)
-        count = -(-len(words) // step) * step
-        bags = np.full((count, self.of_word.shape[1]), -1, np.int32)
-        bags[: len(words)] = self.of_word[words]
-        return bags, place.astype(np.int32)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Texts:
-    """Token states of texts without an encoder's own marks, and a role for each token.
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Mentions:
+    """Mentions of one split and what they are linked among; ``mentions[rows]`` are some of them.
 
     Attributes
     ----------
-    states : TokenStates
-        Those of the encoder, marks included.
-    marks : (int, int)
-        Tokens at the start and at the end of each text that are not read.
-    roles : int `[N]`
-        1 for a token of a mention, 0 for all others.
-    bags : Bags, optional
-        What a model that learns its words reads in place of states.
+    texts : Texts
+        Those of all mentions of the split.
+    rows : int `[n]`
+        Which of the texts these n mentions are.
+    labels : int `[n]`
+        The entity that each mention means, its gold.
+    spans : int `[n, 2]`
+        First and one-past-last entity of each mention's world.
+    worlds : str `[n]`
+        The name of that world.
+    space : int `[V]`
+        Entities of all worlds of the split, in order.
+    entities : Texts
+        All N entities of the corpus.
+    counts : int `[N]`
+        Occurrences of each entity in tagged text: popularity is proportional to counts + 1.
     """
 
-    states: TokenStates
-    marks: tuple[int, int]
-    roles: Int[np.ndarray, " N"]
-    bags: Bags | None = None
+    texts: Texts
+    rows: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, " n"]
+    spans: Int[np.ndarray, "n 2"]
+    worlds: Shaped[np.ndarray, " n"]
+    space: Int[np.ndarray, " V"]
+    entities: Texts
+    counts: Int[np.ndarray, " N"]
 
     def __len__(self) -> int:
-        """Number of texts."""
-        return len(self.states)
+        """Number of mentions."""
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> Mentions:
+        """Some mentions, by an array of integers, a mask or a slice; `space` stays."""
+        some = {name: getattr(self, name)[rows] for name in ("rows", "labels", "spans", "worlds")}
+        return dataclasses.replace(self, **some)
 
     @property
     def lengths(self) -> Int[np.ndarray, " n"]:
-        """Tokens read of each text."""
-        return np.clip(self.states.lengths - sum(self.marks), 0, LONGEST)
+        """Tokens read of each mention's text."""
+        return self.texts.lengths[self.rows]
 
-    def batch(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
-        """Some texts, each cut to `length` tokens.
+    def __repr__(self) -> str:
+        """Sizes, in one line."""
+        return f"Mentions({len(self)} in {len(np.unique(self.worlds))} worlds)"
 
-        The number of tokens is rounded up to an eighth of what B full texts have, so that few
-        shapes compile; the surplus repeats the last token and belongs to no text.
-        """
-        lengths = np.minimum(self.lengths[rows], length)
-        tokens = self._tokens(rows, lengths)
-        step = max(1, -(-len(rows) * length // 8))
-        held = max(step, -(-len(tokens) // step) * step)
-        before = np.cumsum(lengths) - lengths
-        places = np.arange(length)
-        at = np.where(places < lengths[:, None], before[:, None] + places, held)
-        last = tokens[-1] if len(tokens) else 0
-        tokens = np.append(tokens, np.full(held - len(tokens), last))
-        # as stored, in half precision if so: most of the time of a batch is moving its states
-        if self.bags is None:
-            states, word = self.states.values[tokens], None
-        else:
-            states, word = self.bags.read(tokens, step)
-        about = self.states.ids[tokens], self.roles[tokens]
-        return Batch(states, *about, at.astype(np.int32), word)
 
-    def tokens(self, rows: Int[np.ndarray, " B"]) -> Int[np.ndarray, " k"]:
-        """Places of all tokens read of some texts among those of all texts."""
-        return self._tokens(rows, self.lengths[rows])
-
-    def _tokens(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        begins = self.states.starts[:-1][rows] + self.marks[0]
-        before = np.cumsum(lengths) - lengths
-        return np.repeat(begins - before, lengths) + np.arange(lengths.sum())
+def check_mentions(mentions: Any) -> Mentions:
+    """Mentions as they are; anything else, a whole corpus for one, is refused."""
+    if not isinstance(mentions, Mentions):
+        raise refuse(
+            "mentions",
+            f"got {type(mentions).__name__}",
+            "the mentions of a split, or some of them",
+            "Pass corpus['test'] or corpus['test'][rows].",
+        )
+    return mentions
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Corpus:
-    """Encoded entities and mentions.
+    """Encoded entities and mentions: ``corpus["test"]`` are the `Mentions` of the test split.
 
     Attributes
     ----------
     entities : Texts
         All N of them, world after world.
-    mentions : mapping of split to Texts
-    labels : mapping of split to int [n]
-        The entity that each mention means.
-    candidates : mapping of split to int [n, 2]
-        First and one-past-last entity of each mention's world.
-    counts : int [N]
-        Occurrences of each entity in tagged text: popularity is proportional to counts + 1.
+    mentions : mapping of split to Mentions
+    counts : int `[N]`
+        Occurrences of each entity in tagged text.
     vocabulary : int
         Number of token ids.
     name : str
-        Of data and encoder.
+        The data and the encoder, by which a checkpoint knows its corpus.
     words : Hashed, optional
         What a model learns in place of frozen states.
     """
 
     entities: Texts
-    mentions: Mapping[str, Texts]
-    labels: Mapping[str, Int[np.ndarray, " n"]]
-    candidates: Mapping[str, Int[np.ndarray, "n 2"]]
+    mentions: Mapping[str, Mentions]
     counts: Int[np.ndarray, " N"]
     vocabulary: int
     name: str
     words: Hashed | None = None
 
-    def label_space(self, split: str) -> Int[np.ndarray, " V"]:
-        """Entities of all worlds of a split, in order."""
-        worlds = np.unique(self.candidates[split], axis=0)
-        return np.concatenate([np.arange(first, end) for first, end in worlds])
+    def __getitem__(self, split: str) -> Mentions:
+        """The mentions of a split."""
+        if split not in self.mentions:
+            known = ", ".join(repr(name) for name in self.mentions)
+            remedy = "Pass the name of a split, and select mentions from that: corpus[split][rows]."
+            raise refuse("split", f"got {split!r}", f"one of {known}", remedy)
+        return self.mentions[split]
 
     def rarity(self) -> Float[np.ndarray, " vocabulary"]:
         """log((N + 1) / (n + 1/2)): n of N entities of the training worlds have the word."""
-        space = self.label_space("train")
+        space = self["train"].space
         ids = np.asarray(self.entities.states.ids)[self.entities.tokens(space)]
         text = np.repeat(np.arange(len(space)), self.entities.lengths[space])
         pairs = np.unique(text * self.vocabulary + ids)  # each word once for each entity
-        found = np.bincount(pairs % self.vocabulary, minlength=self.vocabulary)
-        return np.maximum(np.log((len(space) + 1) / (found + 0.5)), 0.0)
+        having = np.bincount(pairs % self.vocabulary, minlength=self.vocabulary)
+        return np.maximum(np.log((len(space) + 1) / (having + 0.5)), 0.0)
 
     def center(self) -> Float[np.ndarray, " H"]:
         """Mean state of the tokens of the training worlds' entities (of a fixed sample).
@@ -154,13 +131,13 @@ class Corpus:
         """
         if self.words is not None:
             return np.zeros(self.words.size)
-        tokens = self.entities.tokens(self.label_space("train"))
+        tokens = self.entities.tokens(self["train"].space)
         tokens = tokens[:: max(1, len(tokens) // SAMPLE)]
         return np.asarray(self.entities.states.values[tokens], np.float64).mean(axis=0)
 
     def __repr__(self) -> str:
         """Sizes, in one line."""
-        sizes = ", ".join(f"{len(texts)} {split}" for split, texts in self.mentions.items())
+        sizes = ", ".join(f"{len(some)} {split}" for split, some in self.mentions.items())
         return f"Corpus({self.name}: {len(self.entities)} entities, mentions {sizes})"
 
 
@@ -180,11 +157,12 @@ def corpus(
     encoder
         An encoder of `nb.text`.
     folder : path, optional
-        Of the cache; see `nb.text.cached`.
+        The cache's; see `nb.text.cached`.
     limit : int, optional
         Keep at most that many mentions of each split, evenly spread over the file.
     learn : bool
-        Of `nb.text.hashed` alone: its table is where a model's own begins, and is trained with it.
+        Whether words are learnt, for `nb.text.hashed` alone: its table is where a model's own
+        begins, and is trained with it.
 
     Raises
     ------
@@ -198,27 +176,36 @@ def corpus(
             "the encoder nb.text.hashed()",
             "Leave learn out: linear heads on frozen states are trained in any case.",
         )
-    mentions = {
-        split: found if limit is None else found[:: max(1, -(-len(found) // limit))]
-        for split, found in data.mentions.items()
-    }
-    entities = cached(encoder, [e.description for e in data.entities], folder)
-    texts = {
-        split: _marked(encoder, cached(encoder, [m.context for m in found], folder), found, learn)
-        for split, found in mentions.items()
-    }
-    bags = _bags(encoder, [e.description for e in data.entities]) if learn else None
-    spans = data.spans
+    descriptions = [entity.description for entity in data.entities]
+    states = cached(encoder, descriptions, folder)
+    roles = np.zeros(len(states.ids), np.int32)
+    bags = _bags(encoder, descriptions) if learn else None
+    entities = Texts(states, _marks(encoder), roles, bags)
+    counts = np.array([entity.count for entity in data.entities])
+
+    def encoded(mentions: Sequence[Mention]) -> Mentions:
+        if limit is not None:
+            mentions = mentions[:: max(1, -(-len(mentions) // limit))]
+        states = cached(encoder, [mention.context for mention in mentions], folder)
+        spans = [data.spans[mention.world] for mention in mentions]
+        return Mentions(
+            _marked(encoder, states, mentions, learn),
+            np.arange(len(mentions)),
+            np.array([mention.label for mention in mentions]),
+            np.array([(span.start, span.stop) for span in spans]),
+            np.array([mention.world for mention in mentions]),
+            np.concatenate(
+                [np.arange(*ends) for ends in sorted({(s.start, s.stop) for s in spans})]
+            ),
+            entities,
+            counts,
+        )
+
     return Corpus(
-        Texts(entities, _marks(encoder), np.zeros(len(entities.ids), np.int32), bags),
-        texts,
-        {split: np.array([m.label for m in found]) for split, found in mentions.items()},
-        {
-            split: np.array([(spans[m.world].start, spans[m.world].stop) for m in found])
-            for split, found in mentions.items()
-        },
-        np.array([entity.count for entity in data.entities]),
-        entities.vocabulary,
+        entities,
+        {split: encoded(mentions) for split, mentions in data.mentions.items()},
+        counts,
+        states.vocabulary,
         f"{data.source}; {encoder.fingerprint}" + (", learnt" if learn else ""),
         encoder if learn else None,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,36 +13,11 @@ from jaxtyping import Array, Float
 from nce_bias import scores
 from nce_bias._checks import refuse
 from nce_bias.retrieval._corpus import Corpus
-from nce_bias.retrieval.tower import Batch, Columns, Tower, tower
+from nce_bias.retrieval.tower import Batch, Columns, Side, Tower, tower
 from nce_bias.text import Hashed
 
 SCALE = 20.0  # at the start, of scores of unit vectors: that of the frozen encoder's own training
 MENTION = 2  # roles of the tokens of an input: context, mention
-
-
-class Kind(NamedTuple):
-    """Columns of input and label: so many pooled ones, 0 for one each token."""
-
-    inputs: int
-    labels: int
-
-
-def kind(score: scores.Score) -> Kind:
-    """Which columns a score function reads."""
-    if isinstance(score, scores.Dual):
-        return Kind(1, 1)
-    if isinstance(score, scores.Multi):
-        return Kind(1, score.m)
-    if isinstance(score, scores.Som):
-        return Kind(0, 0)
-    if isinstance(score, scores.Poly):
-        return Kind(0, 1)
-    raise refuse(
-        "score",
-        f"got {score!r}",
-        "dual, multi, som or poly, which score from encodings of each side",
-        "JOINT reads pairs and can re-rank, not retrieve.",
-    )
 
 
 class Retriever(eqx.Module):
@@ -68,9 +42,10 @@ class Retriever(eqx.Module):
         return self.labels(self._read(texts))
 
     def _read(self, texts: Batch) -> Batch:
-        if self.words is None or texts.word is None:
+        if self.words is None or texts.bags is None:
             return texts
-        return texts._replace(states=self.words(jnp.asarray(texts.states))[texts.word])
+        states = self.words(jnp.asarray(texts.bags))[texts.word]
+        return Batch(states, texts.ids, texts.roles, texts.at)
 
     def candidates(self, inputs: Batch, labels: Batch) -> Float[Array, "B K"]:
         """Scores of B inputs with K candidates each; `labels` has B K texts, input by input."""
@@ -83,7 +58,7 @@ class Retriever(eqx.Module):
         return scores.against(self.score, *inputs, *labels)
 
 
-def retriever(corpus: Corpus, score: scores.Score, *, size: int = 64, seed: int = 0) -> Retriever:
+def retriever(corpus: Corpus, score: scores.Score, *, dim: int = 64, seed: int = 0) -> Retriever:
     """An untrained retriever: both towers project alike, words weigh by how rare they are.
 
     Gates start at half the inverse document frequency among the entities of the training worlds,
@@ -94,24 +69,30 @@ def retriever(corpus: Corpus, score: scores.Score, *, size: int = 64, seed: int 
     ----------
     corpus : Corpus
     score : nb.scores.Score
-        Dual, Multi, Som or Poly (whose codes need width `size`).
-    size : int
+        Dual, Multi, Som or Poly (whose codes need width `dim`).
+    dim : int
         d, width of the columns.
     seed : int
-        Of the projections.
+        Seed of the projections.
 
     Raises
     ------
     ValueError
         For a score that cannot retrieve.
     """
-    reads = kind(score)
+    columns = getattr(score, "columns", None)
+    if columns is None:
+        raise refuse(
+            "score",
+            f"got {score!r}",
+            "dual, multi, som or poly, which score from encodings of each side",
+            "JOINT reads pairs and can re-rank, not retrieve.",
+        )
     gates, center = corpus.rarity() / 2, corpus.center()
-    key = jax.random.key(seed)
-    side = functools.partial(tower, key, gates, center, size=size)
+    side = functools.partial(tower, jax.random.key(seed), gates, center, dim=dim)
     return Retriever(
-        side(roles=MENTION, pooled=reads.inputs, gated=True),
-        side(roles=1, pooled=reads.labels, gated=False),
+        side(Side(MENTION, columns.inputs, gated=True)),
+        side(Side(1, columns.labels, gated=False)),
         score,
         jnp.asarray(np.log(SCALE), jnp.float32),
         jax.tree.map(lambda leaf: leaf.astype(jnp.float32), corpus.words),

@@ -7,19 +7,18 @@ Sources: Robertson & Zaragoza (2009), *The Probabilistic Relevance Framework: BM
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import bm25s
 import numpy as np
 from jaxtyping import Int
 
 from nce_bias._checks import check_count, refuse
+from nce_bias._progress import Bar
 from nce_bias.data.linking import EntityLinking, Mention
-from nce_bias.train.loop import PATIENCE, REFRESH
+from nce_bias.text.extra import needed
 
+PURPOSE = "nb.retrieval.bm25_ranks()"
 QUERIES: dict[str, Callable[[Mention], str]] = {
     "mention": lambda mention: mention.text,
     "context": lambda mention: mention.context,
@@ -44,7 +43,7 @@ def singular(word: str) -> str:
     return word
 
 
-def bm25_ranks(
+def bm25_ranks(  # noqa: PLR0913
     data: EntityLinking,
     split: str,
     *,
@@ -96,6 +95,8 @@ def bm25_ranks(
 
     Raises
     ------
+    MissingExtra
+        (an ImportError) If bm25s is not installed; the message is the command that installs it.
     ValueError
         For a split, query or number out of range.
 
@@ -125,12 +126,11 @@ def bm25_ranks(
     labels, candidates = data.labels(split), data.candidates(split)
     mentions = data.mentions[split]
     ranks = np.zeros(len(labels), int)
-    with contextlib.closing(_shown(len(labels), enabled=progress)) as shown:
-        next(shown)
-        done = 0
+    library = needed("bm25s", PURPOSE)
+    with Bar(len(labels), "ranking", enabled=progress) as bar:
         for first, end in np.unique(candidates, axis=0):
             texts = (" ".join([e.title] * titles + [e.text]) for e in data.entities[first:end])
-            index = bm25s.BM25(k1=k1, b=b, dtype="float64")
+            index = library.BM25(k1=k1, b=b, dtype="float64")
             index.index(_words(texts, stem, stopwords), show_progress=False)
             rows = np.flatnonzero(candidates[:, 0] == first)
             queries = _words((QUERIES[query](mentions[row]) for row in rows), stem, stopwords)
@@ -138,8 +138,7 @@ def bm25_ranks(
                 known = index.get_tokens_ids(words)
                 scores = index.get_scores_from_ids(known) if known else np.zeros(end - first)
                 ranks[row] = np.sum(~(scores < scores[labels[row] - first]))
-                done += 1
-                shown.send(done)
+                bar.advance()
     return ranks
 
 
@@ -148,36 +147,10 @@ def _words(
 ) -> list[list[str]]:
     """Texts as lists of words."""
     stemmer: Any = None if stem is None else lambda some: [stem(word) for word in some]
-    found: Any = bm25s.tokenize(
+    return needed("bm25s", PURPOSE).tokenize(
         list(texts),
         stopwords=list(stopwords),
         stemmer=stemmer,
         return_ids=False,
         show_progress=False,
     )
-    return found
-
-
-def _shown(total: int, *, enabled: bool) -> Generator[None, int, None]:
-    """A progress bar on a terminal, once there is something to wait for; is sent what is done."""
-    start = last = time.monotonic()
-    bar: Any = None
-    try:
-        while True:
-            done = yield
-            now = time.monotonic()
-            if not enabled or now - start < PATIENCE or now - last < REFRESH:
-                continue
-            last = now
-            if bar is None:
-                from rich.console import Console
-                from rich.progress import Progress
-
-                console = Console(stderr=True)
-                bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-                bar.add_task("ranking", total=total)
-                bar.start()
-            bar.update(bar.task_ids[0], completed=done)
-    finally:
-        if bar is not None:
-            bar.stop()

@@ -81,7 +81,7 @@ def crossed(
         Weights of the strata, each row with a sum of 1.
     draws, seed : int
     level : float
-        Of the interval, inside (0, 1).
+        Coverage of the interval, inside (0, 1).
 
     Returns
     -------

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from nce_bias._checks import check_count, refuse
+from nce_bias.retrieval._corpus import Mentions
 from nce_bias.retrieval.bootstrap import crossed
 
 AVERAGES = ("micro", "macro")
@@ -36,8 +37,9 @@ def recall(ranks: Any, k: int, worlds: Any = None) -> float | Float[np.ndarray, 
         1 is best.
     k : int
         1 or more.
-    worlds : `[n]`, optional
-        The world of each mention; with them the macro average, without them the micro average.
+    worlds : Mentions or `[n]`, optional
+        The mentions that were ranked, or the world of each; with them the macro average, without
+        them the micro average.
 
     Returns
     -------
@@ -92,13 +94,13 @@ def evaluate(
     ----------
     ranks : whole numbers `[n]` or `[seeds, n]`
         As `rank` gives them; seeds are models trained with different seeds, all on these mentions.
-    worlds : `[n]`
-        The world of each mention.
+    worlds : Mentions or `[n]`
+        The mentions that were ranked, ``corpus["test"]``, or the world of each.
     at : k of each recall@k
     draws, seed : int
-        Of the bootstrap.
+        How often the bootstrap draws, and from which seed.
     level : float
-        Of the intervals.
+        Coverage of the intervals.
 
     Returns
     -------
@@ -114,7 +116,7 @@ def evaluate(
             The interval, cut at 0 and 1.  At a value of exactly 0 or 1 no draw differs and the
             interval has no width.
         standard_error
-            Of value, over mentions and seeds.
+            The value's, over mentions and seeds.
         seeds_error
             Standard error over seeds alone, s/√seeds; NaN for one seed.
         seeds, mentions
@@ -140,10 +142,13 @@ def evaluate(
     """
     found = np.atleast_2d(_checked(ranks))
     names, values = _metrics(found, at)
-    return _table([values], worlds, names, (0.0, 1.0), draws, seed, level, str(len(found)))
+    drawing = _Drawing(draws, seed, level)
+    return _table([values], worlds, names, (0.0, 1.0), drawing).assign(
+        seeds=str(len(found)), mentions=found.shape[1]
+    )
 
 
-def compare(
+def compare(  # noqa: PLR0913
     ranks_a: Any,
     ranks_b: Any,
     worlds: Any,
@@ -216,7 +221,8 @@ def compare(
     _, values_b = _metrics(b, at)
     parts = [values_a - values_b] if paired_seeds else [values_a, -values_b]
     seeds = str(len(a)) if len(a) == len(b) else f"{len(a)}, {len(b)}"
-    return _table(parts, worlds, names, (-1.0, 1.0), draws, seed, level, seeds)
+    table = _table(parts, worlds, names, (-1.0, 1.0), _Drawing(draws, seed, level))
+    return table.assign(seeds=seeds, mentions=a.shape[1])
 
 
 def _checked(ranks: Any, argument: str = "ranks") -> Int[np.ndarray, "*seeds n"]:
@@ -247,13 +253,13 @@ def _checked(ranks: Any, argument: str = "ranks") -> Int[np.ndarray, "*seeds n"]
 
 def _strata(worlds: Any, mentions: int) -> Sequence[Int[np.ndarray, " _"]]:
     """The mentions of each world, worlds sorted."""
-    array = np.asarray(worlds)
+    array = np.asarray(worlds.worlds if isinstance(worlds, Mentions) else worlds)
     if array.shape != (mentions,):
         raise refuse(
             "worlds",
             f"got shape {array.shape} for {mentions} mentions",
             f"one world for each mention, shape ({mentions},)",
-            "Pass [mention.world for mention in data.mentions[split]].",
+            "Pass the mentions that were ranked, such as corpus['test'].",
         )
     _, inverse = np.unique(array, return_inverse=True)
     return np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
@@ -276,25 +282,32 @@ def _metrics(
     return [*(f"recall@{k}" for k in counts), "mrr"], np.stack(rows, axis=1)
 
 
+class _Drawing(NamedTuple):
+    """How an interval is drawn."""
+
+    draws: int
+    seed: int
+    level: float
+
+
 def _table(
     parts: Sequence[Float[np.ndarray, "_ k n"]],
     worlds: Any,
     names: Sequence[str],
     bounds: tuple[float, float],
-    draws: int,
-    seed: int,
-    level: float,
-    seeds: str,
+    drawing: _Drawing,
 ) -> pd.DataFrame:
     strata = _strata(worlds, parts[0].shape[-1])
-    check_count("draws", draws, least=2)
-    if not 0 < level < 1:
-        raise refuse("level", f"got {level!r}", "a number inside (0, 1)", "Pass level=0.95.")
+    check_count("draws", drawing.draws, least=2)
+    if not 0 < drawing.level < 1:
+        raise refuse(
+            "level", f"got {drawing.level!r}", "a number inside (0, 1)", "Pass level=0.95."
+        )
     sizes = np.array([len(rows) for rows in strata])
     averages = np.stack([sizes / sizes.sum(), np.full(len(sizes), 1 / len(sizes))])
-    found = crossed(parts, strata, averages, draws=draws, seed=seed, level=level)
+    interval = crossed(parts, strata, averages, **drawing._asdict())
     table = pd.DataFrame(itertools.product(names, AVERAGES), columns=["metric", "average"])
-    columns = found._replace(low=found.low.clip(*bounds), high=found.high.clip(*bounds))
+    columns = interval._replace(low=interval.low.clip(*bounds), high=interval.high.clip(*bounds))
     for name, column in columns._asdict().items():
         table[name] = column.ravel()
-    return table.assign(seeds=seeds, mentions=int(sizes.sum()))
+    return table

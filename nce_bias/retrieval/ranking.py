@@ -8,14 +8,15 @@ block of inputs x labels x tokens x tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
-from nce_bias.retrieval._corpus import LONGEST, Corpus, Texts
+from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retriever
+from nce_bias.retrieval.texts import LONGEST, Texts
 from nce_bias.retrieval.tower import Batch, Columns
 
 INPUTS, LABELS = 64, 1024  # of one block
@@ -23,7 +24,7 @@ LENGTHS = (8, 16, LONGEST)  # that texts are padded to
 
 
 class Scored(NamedTuple):
-    """Scores of some inputs against the labels first, first + 1, ... of one world."""
+    """Scores of the mentions `rows` against the labels first, first + 1, ... of their world."""
 
     rows: Int[np.ndarray, " B"]
     first: int
@@ -31,14 +32,14 @@ class Scored(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Texts of about one length, and which: the last of them repeated to fill the block."""
+    """Texts of about one length, the last repeated to fill the block, and which of those given."""
 
     rows: Int[np.ndarray, " B"]
     texts: Batch
 
 
 class Encoded(NamedTuple):
-    """Columns of a block, and which texts they are."""
+    """Columns of a block, and which of the texts given they are of."""
 
     rows: Int[np.ndarray, " B"]
     columns: Columns
@@ -53,11 +54,11 @@ def blocks(texts: Texts, rows: Int[np.ndarray, " n"], size: int) -> Iterator[Blo
     """Some texts, `size` at a time, short ones first."""
     bucket = np.searchsorted(LENGTHS, texts.lengths[rows])
     for index, length in enumerate(LENGTHS):
-        inside = rows[bucket == index]
+        inside = np.flatnonzero(bucket == index)
         for start in range(0, len(inside), size):
             some = inside[start : start + size]
             filled = np.concatenate([some, np.repeat(some[-1:], size - len(some))])
-            yield Block(some, texts.batch(filled, length))
+            yield Block(some, texts.batch(rows[filled], length))
 
 
 def encode(
@@ -69,36 +70,29 @@ def encode(
         yield Encoded(block.rows, encoder(model, block.texts))
 
 
-def world_scores(
-    model: Retriever, corpus: Corpus, split: str, rows: Int[np.ndarray, " n"] | None = None
-) -> Iterator[Scored]:
-    """Scores of mentions (all of a split, or those of `rows`) against the labels of their worlds.
+def world_scores(model: Retriever, mentions: Mentions | Any) -> Iterator[Scored]:
+    """Scores of mentions against the labels of their worlds.
 
-    Worlds come in order, the mentions of a world in blocks sorted by length.
+    Worlds come in order, the mentions of a world in blocks sorted by length; `rows` of what is
+    given counts the mentions given: ``mentions[scored.rows]`` are those scored.
     """
-    candidates = corpus.candidates[split]
-    rows = np.arange(len(candidates)) if rows is None else np.asarray(rows)
-    for first, end in np.unique(candidates[rows], axis=0):
-        labels = list(encode(model, corpus.entities, np.arange(first, end), "labels"))
-        inside = rows[candidates[rows, 0] == first]
-        for block in encode(model, corpus.mentions[split], inside, "inputs"):
+    for first, end in np.unique(check_mentions(mentions).spans, axis=0):
+        labels = list(encode(model, mentions.entities, np.arange(first, end), "labels"))
+        inside = np.flatnonzero(mentions.spans[:, 0] == first)
+        for block in encode(model, mentions.texts, mentions.rows[inside], "inputs"):
             scores = np.empty((len(block.rows), end - first), np.float32)
             # all blocks are dispatched before the first is waited for
-            found = [_against(model, block.columns, label.columns) for label in labels]
-            for label, part in zip(labels, found, strict=True):
-                scores[:, label.rows - first] = np.asarray(part)[
-                    : len(block.rows), : len(label.rows)
-                ]
-            yield Scored(block.rows, int(first), scores)
+            parts = [_against(model, block.columns, label.columns) for label in labels]
+            for label, part in zip(labels, parts, strict=True):
+                scores[:, label.rows] = np.asarray(part)[: len(block.rows), : len(label.rows)]
+            yield Scored(inside[block.rows], int(first), scores)
 
 
-def rank(
-    model: Retriever, corpus: Corpus, split: str, rows: Int[np.ndarray, " n"] | None = None
-) -> Int[np.ndarray, " n"]:
+def rank(model: Retriever, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
-    labels = corpus.labels[split]
-    ranks = np.zeros(len(labels), int)
-    for found in world_scores(model, corpus, split, rows):
-        own = found.scores[np.arange(len(found.rows)), labels[found.rows] - found.first]
-        ranks[found.rows] = np.sum(~(found.scores < own[:, None]), axis=1)
-    return ranks if rows is None else ranks[np.asarray(rows)]
+    ranks = np.zeros(len(check_mentions(mentions)), int)
+    for part in world_scores(model, mentions):
+        golds = mentions.labels[part.rows] - part.first
+        gold_scores = part.scores[np.arange(len(golds)), golds]
+        ranks[part.rows] = np.sum(~(part.scores < gold_scores[:, None]), axis=1)
+    return ranks

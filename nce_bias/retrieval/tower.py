@@ -19,7 +19,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import refuse
 
 Rows = Array | np.ndarray  # gathered on the host, used on the device
 TINY = 1e-12  # added to squared lengths: the gradient of the unit vector of 0 is finite
@@ -31,20 +33,24 @@ class Batch(NamedTuple):
     Attributes
     ----------
     states : `[N, H]`
-        For a model that learns its words, int `[U, g]`: buckets of the n-grams of U of them.
+        State of each token; None where words are learnt, until the model has looked them up.
     ids : int `[N]`
-        Of the vocabulary.
+        Each token's place in the vocabulary.
     roles : int `[N]`
+        1 for a token of the mention, 0 for all others.
     at : int `[B, T]`
         Which token is the t-th of a text; N, which is none, where the text is shorter.
+    bags : int `[U, g]`, optional
+        Buckets of the n-grams of the U words of the batch, for a model that learns its words.
     word : int `[N]`, optional
-        Which of U words each token is.
+        Which of the U words each token is.
     """
 
-    states: Shaped[Rows, "U H"]
+    states: Float[Rows, "N H"] | None
     ids: Int[Rows, " N"]
     roles: Int[Rows, " N"]
     at: Int[Rows, "B T"]
+    bags: Int[Rows, "U g"] | None = None
     word: Int[Rows, " N"] | None = None
 
     @property
@@ -85,6 +91,13 @@ class Tower(eqx.Module):
     def __call__(self, texts: Batch) -> Columns:
         """Columns `[B, n, d]`, or `[B, T, d]` of tokens."""
         mask, center = texts.mask, jax.lax.stop_gradient(self.center)
+        if texts.states is None:
+            raise refuse(
+                "texts",
+                "got words that are to be learnt",
+                "token states",
+                "Make the model by nb.retrieval.retriever of the corpus with learn=True.",
+            )
         states = texts.states.astype(center.dtype) - center
         one_hot = jax.nn.one_hot(texts.roles, len(self.project), dtype=center.dtype)
         vectors = jnp.einsum("nr,nh,rhd->nd", one_hot, states, self.project)
@@ -101,28 +114,38 @@ class Tower(eqx.Module):
 
 
 def _padded(tokens: Float[Array, "N ..."], at: Int[Rows, "B T"]) -> Float[Array, "B T ..."]:
-    """Of each text its tokens, then zeros."""
+    """Tokens of each text, then zeros."""
     return tokens.at[jnp.asarray(at)].get(mode="fill", fill_value=0)
+
+
+class Side(NamedTuple):
+    """What a tower is for: roles of its tokens, pooled columns (0: one each token), gates or not.
+
+    `gated` is whether columns of tokens have weights that sum to 1, or length 1 each.
+    """
+
+    roles: int
+    pooled: int
+    gated: bool
 
 
 def tower(
     key: PRNGKeyArray,
     gates: Float[Rows, " vocabulary"],
     center: Float[Rows, " H"],
+    side: Side,
     *,
-    size: int,
-    roles: int,
-    pooled: int,
-    gated: bool,
+    dim: int,
 ) -> Tower:
-    """A tower whose gates are seeded, and whose projections are one random orthogonal one.
+    """A tower of width `dim` with seeded gates, all of whose projections are one orthogonal one.
 
     Gates of role r start r higher: the words of a mention weigh more than those around them. `key`
-    may be shared by two towers: their columns are then alike from the start. Of `pooled`
-    queries the first is 0, the others are small and different.
+    may be shared by two towers: their columns are then alike from the start. The first pooled
+    query is 0, the others are small and different.
     """
+    roles, pooled, gated = side
     width = len(center)
-    basis, _ = jnp.linalg.qr(jax.random.normal(key, (width, size), jnp.float32))
+    basis, _ = jnp.linalg.qr(jax.random.normal(key, (width, dim), jnp.float32))
     queries = jax.random.normal(jax.random.fold_in(key, 1), (pooled, width), jnp.float32)
     scale = jnp.where(jnp.arange(pooled) > 0, width**-0.5, 0.0).astype(jnp.float32)
     return Tower(

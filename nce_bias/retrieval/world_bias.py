@@ -18,32 +18,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import refuse
-from nce_bias.retrieval._corpus import Corpus
+from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retriever
 from nce_bias.retrieval.ranking import LABELS, blocks
 from nce_bias.retrieval.tower import Batch
 
 
-def pull_back(
-    model: Retriever,
-    corpus: Corpus,
-    split: str,
-    rows: Int[np.ndarray, " n"],
-    cotangents: Any,
-) -> PyTree:
+def pull_back(model: Retriever, mentions: Mentions | Any, cotangents: Any) -> PyTree:
     """J^T c of each c `[n, V]`, for n mentions of one world and all its V labels.
 
     Parameters
     ----------
-    model, corpus, split
-        Whose scores, of which texts.
-    rows : int `[n]`
-        Mentions of the split, all of one world; they are one block, so a few dozen at most.
+    model : Retriever
+        What scores.
+    mentions : Mentions
+        n mentions of one world; they are one block, so a few dozen at most.
     cotangents : `[C, n, V]`
-        Weights of the scores: of eps, times 1/n for a mean over mentions.
+        Weights of the scores: eps, times 1/n for a mean over mentions.
 
     Returns
     -------
@@ -55,31 +49,30 @@ def pull_back(
     ValueError
         If mentions are of several worlds, or the cotangents do not fit.
     """
-    spans = np.unique(corpus.candidates[split][rows], axis=0)
+    spans = np.unique(check_mentions(mentions).spans, axis=0)
     if len(spans) != 1:
         raise refuse(
-            "rows",
-            f"got mentions of {len(spans)} worlds",
+            "mentions",
+            f"got those of {len(spans)} worlds",
             "mentions of one world",
             "Call it for each world and add the results.",
         )
     first, end = spans[0]
     cotangents = np.asarray(cotangents)
-    if cotangents.ndim != 3 or cotangents.shape[1:] != (len(rows), end - first):
+    if cotangents.ndim != 3 or cotangents.shape[1:] != (len(mentions), end - first):
         raise refuse(
             "cotangents",
             f"got shape {cotangents.shape}",
-            f"[C, n, V] with n = {len(rows)} and V = {end - first}, the labels of the world",
+            f"[C, n, V] with n = {len(mentions)} and V = {end - first}, the labels of the world",
             "Add a leading axis to a single one.",
         )
     arrays, fixed = eqx.partition(model, eqx.is_inexact_array)
     total: Any = None
-    texts = corpus.mentions[split]
-    inputs = texts.batch(rows, int(max(1, texts.lengths[rows].max())))
-    for block in blocks(corpus.entities, np.arange(first, end), LABELS):
+    inputs = mentions.texts.batch(mentions.rows, int(max(1, mentions.lengths.max())))
+    for block in blocks(mentions.entities, np.arange(first, end), LABELS):
         # a label that only fills the block has no weight
         weights = np.zeros((*cotangents.shape[:2], LABELS), np.float32)
-        weights[..., : len(block.rows)] = cotangents[..., block.rows - first]
+        weights[..., : len(block.rows)] = cotangents[..., block.rows]
         part = _pull(arrays, fixed, inputs, block.texts, weights)
         total = part if total is None else jax.tree.map(jnp.add, total, part)
     return total

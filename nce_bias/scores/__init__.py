@@ -26,7 +26,7 @@ Source: Zhang & Stratos (2021), section 4.
 """
 
 from nce_bias.scores.attention import first, hard, soft
-from nce_bias.scores.base import Form, Score, general, real
+from nce_bias.scores.base import Form, Pooled, Score, general, real
 from nce_bias.scores.batch import against, pairs
 from nce_bias.scores.dual import Dual
 from nce_bias.scores.joint import Joint
@@ -44,6 +44,7 @@ __all__ = [
     "Joint",
     "Multi",
     "Poly",
+    "Pooled",
     "Score",
     "Som",
     "against",

@@ -38,6 +38,13 @@ class Form(NamedTuple):
     A: Float[Array, "n k"]
 
 
+class Pooled(NamedTuple):
+    """How many vectors a score takes of the input and of the label; 0: one for each token."""
+
+    inputs: int
+    labels: int
+
+
 def general(
     E: Float[Array, "T H"],
     F: Float[Array, "L H"],
@@ -93,6 +100,11 @@ class Score(eqx.Module):
     probability 0 (the filling of ragged lists of candidates). An input without a token scores 0
     with every other label: there is nothing to attend to. Either gradient is 0.
     """
+
+    @property
+    def columns(self) -> Pooled | None:
+        """What it takes of each side; None for one that reads pairs, which cannot retrieve."""
+        return None
 
     @abstractmethod
     def form(self, E: States, e_mask: Mask, F: LabelStates, f_mask: LabelMask) -> Form:

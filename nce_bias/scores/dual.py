@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from nce_bias.scores.attention import first
-from nce_bias.scores.base import Form, Score, read_first, real
+from nce_bias.scores.base import Form, Pooled, Score, read_first, real
 
 
 class Dual(Score):
@@ -21,6 +21,10 @@ class Dual(Score):
     >>> print(Dual()(E, jnp.array([True, True]), F, jnp.array([True])))
     11.0
     """
+
+    @property
+    def columns(self) -> Pooled:
+        return Pooled(1, 1)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         C, D = first(e_mask, E.dtype)[:, None], first(f_mask, F.dtype)[:, None]

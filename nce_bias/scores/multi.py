@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from nce_bias._checks import check_count, refuse
 from nce_bias.scores.attention import first, hard
-from nce_bias.scores.base import Form, Score, read_first, real
+from nce_bias.scores.base import Form, Pooled, Score, read_first, real
 
 
 class Multi(Score):
@@ -29,6 +29,10 @@ class Multi(Score):
     """
 
     m: int = eqx.field(static=True, converter=lambda m: check_count("m", m))
+
+    @property
+    def columns(self) -> Pooled:
+        return Pooled(1, self.m)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         E, F = real(E, e_mask), real(F, f_mask)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from nce_bias._checks import floating, is_traced, refuse
 from nce_bias.scores.attention import first, soft
-from nce_bias.scores.base import Form, Score, read_first, real
+from nce_bias.scores.base import Form, Pooled, Score, read_first, real
 
 
 def _codes(codes: Any) -> Array:
@@ -64,6 +64,10 @@ class Poly(Score):
 
     codes: Float[Array, "m H"] = eqx.field(converter=_codes)
     sharpness: float | Float[Array, ""] = eqx.field(converter=_sharpness, default=1.0)
+
+    @property
+    def columns(self) -> Pooled:
+        return Pooled(0, 1)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         E, F = real(E, e_mask), real(F, f_mask)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nce_bias.scores.attention import hard
-from nce_bias.scores.base import Form, Score, real
+from nce_bias.scores.base import Form, Pooled, Score, real
 
 
 class Som(Score):
@@ -24,6 +24,10 @@ class Som(Score):
     >>> print(Som()(E, jnp.array([True, True]), F, jnp.array([True, True, False])))  # 5 + 4
     9.0
     """
+
+    @property
+    def columns(self) -> Pooled:
+        return Pooled(0, 0)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         E, F = real(E, e_mask), real(F, f_mask)

@@ -2,8 +2,8 @@
 
 Three kinds of encoder: `minilm`, frozen and pretrained; `hashed`, learnable character n-grams;
 `from_function`, any function of the user's.  Each one's ``encode(texts)`` gives `TokenStates`;
-`cached` keeps those on disk.  `minilm` needs the extra ``text`` and a package of weights, and its
-error says how to install them; everything else works without, `cached` if given a folder.
+`cached` keeps those on disk.  `minilm` needs the extra ``retrieval`` and a package of weights, and
+its error says how to install them; everything else works without.
 """
 
 from nce_bias.text.cache import cached

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nce_bias._files import replacing
 from nce_bias.text.encoders import Encoder, as_texts
-from nce_bias.text.extra import needed
 from nce_bias.text.states import TokenStates
 
 FORMAT = 1  # of the sidecar; raise it when the meaning of a file changes
@@ -29,10 +26,10 @@ def cached(
 
     What is on disk is known by its content: the file names hold a digest of the encoder's
     fingerprint and of all texts in order, so other weights, settings or texts have other files.
-    Arrays are ``.npy`` files (never pickles); a ``.json`` beside them records their sizes and
-    SHA-256 digests.  It is written last and each file is put in place whole (`os.replace`), so what
-    a killed process leaves is not believed.  On reading everything is compared with the record; a
-    file that is missing, cut or altered means encoding again.
+    Arrays are ``.npy`` files (never pickles); a ``.json`` beside them records their sizes.  It is
+    written last and each file is put in place whole, so what a killed process leaves is not
+    believed.  On reading the sizes are compared with the record, which costs nothing and leaves the
+    memory maps unread; a file that is missing or cut means encoding again.
 
     Parameters
     ----------
@@ -41,23 +38,17 @@ def cached(
     texts
         Any number of texts; their order counts.
     folder
-        Where to keep it.  Default: the user's cache folder, in ``nce-bias`` (needs platformdirs).
-        Any file there may be deleted at any time.
+        Where to keep it.  Default: the user's cache folder, in ``nce-bias``.  Any file there may be
+        deleted at any time.
 
     Returns
     -------
     TokenStates
         Its arrays are read-only memory maps.
 
-    Raises
-    ------
-    MissingExtra
-        (an ImportError) If `folder` is not given and platformdirs is not installed.
-
     Examples
     --------
-    >>> import tempfile
-    >>> import numpy as np
+    >>>     >>> import numpy as np
     >>> from nce_bias.text import from_function
     >>> def function(texts):
     ...     print("encoding", len(texts))
@@ -86,13 +77,8 @@ def _believed(place: Path, key: str, about: dict[str, Any]) -> int | None:
         record = json.loads((place / f"{key}.json").read_text("utf-8"))
         if {name: record[name] for name in about} != about:
             return None
-        for name in ARRAYS:  # the sizes first: they cost nothing
-            if _array(place, key, name).stat().st_size != record["files"][name]["bytes"]:
-                return None
         for name in ARRAYS:
-            with _array(place, key, name).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != record["files"][name]["sha256"]:
+            if _array(place, key, name).stat().st_size != record["files"][name]["bytes"]:
                 return None
         return int(record["vocabulary"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # no record, or not one of ours
@@ -100,34 +86,17 @@ def _believed(place: Path, key: str, about: dict[str, Any]) -> int | None:
 
 
 def _write(place: Path, key: str, about: dict[str, Any], states: TokenStates) -> int:
-    place.mkdir(parents=True, exist_ok=True)
+    record_path = place / f"{key}.json"
+    record_path.unlink(missing_ok=True)  # a kill between two arrays leaves nothing that is believed
     files = {}
     for name in ARRAYS:
-        with _replacing(_array(place, key, name)) as file:
+        with replacing(_array(place, key, name)) as file:
             np.save(file, getattr(states, name), allow_pickle=False)
-            file.flush()
-            size = file.tell()
-            file.seek(0)
-            files[name] = {"bytes": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            files[name] = {"bytes": file.tell()}
     record = about | {"vocabulary": states.vocabulary, "files": files}
-    with _replacing(place / f"{key}.json") as file:
+    with replacing(record_path) as file:
         file.write(json.dumps(record, indent=1).encode())
     return states.vocabulary
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[io.BufferedRandom]:
-    """A file to write that takes the place of `path` when it is whole, and else disappears."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _array(place: Path, key: str, name: str) -> Path:
@@ -144,5 +113,6 @@ def _digest_of(texts: list[str]) -> str:
 
 
 def _user_folder() -> Path:
-    directories = needed("platformdirs", "nb.text.cached() without a folder")
-    return Path(directories.user_cache_dir("nce-bias"))
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("nce-bias"))

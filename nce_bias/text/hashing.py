@@ -167,7 +167,7 @@ def hashed(
     ngrams
         Shortest and longest n-gram.
     key
-        Of the initial table, normal with variance 1/H, so that rows have norm near 1.  Default:
+        Key of the initial table, normal with variance 1/H: rows have norm near 1.  Default:
         ``jax.random.key(0)``, the same table each time.
 
     Raises

@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nce_bias._checks import check_count, refuse
+from nce_bias._progress import track
 from nce_bias.text.bert import Weights, arrange, forward
 from nce_bias.text.encoders import as_texts
-from nce_bias.text.extra import needed, weights_folder
+from nce_bias.text.extra import WITH_WEIGHTS, needed, weights_folder
 from nce_bias.text.packing import pack
 from nce_bias.text.states import TokenStates
 
@@ -112,23 +113,17 @@ class MiniLM:
         cell = (row * self.max_tokens + offset)[text] + position
         order = np.argsort(cell)
         per_batch = max(CELLS // self.max_tokens, 1)
-        for first in _progress(range(0, rows, per_batch), progress):
+        for first in track(range(0, rows, per_batch), "encoding", enabled=progress):
             # a power of two: few shapes are compiled, and few texts make a small one
             height = min(per_batch, 1 << (rows - first - 1).bit_length())
             low, high = first * self.max_tokens, (first + height) * self.max_tokens
             tokens = order[slice(*np.searchsorted(cell, [low, high], sorter=order))]
             at = cell[tokens] - low
-
-            def grid(of: np.ndarray, at: np.ndarray = at, height: int = height) -> np.ndarray:
-                cells = np.zeros(height * self.max_tokens, np.int32)
-                cells[at] = of
-                return cells.reshape(height, self.max_tokens)
-
+            cells = np.zeros((3, height * self.max_tokens), np.int32)
+            cells[:, at] = ids[tokens], position[tokens], text[tokens] + 1  # 0: no text
             states = forward(
                 self.weights,
-                grid(ids[tokens]),
-                grid(position[tokens]),
-                grid(text[tokens] + 1),  # 0: no text
+                *cells.reshape(3, height, self.max_tokens),
                 heads=config["num_attention_heads"],
                 epsilon=config["layer_norm_eps"],
             )
@@ -179,7 +174,9 @@ def minilm(
     """
     where = Path(folder) if folder is not None else weights_folder()
     purpose = "nb.text.minilm()"
-    safetensors, tokenizers = (needed(m, purpose) for m in ("safetensors.numpy", "tokenizers"))
+    safetensors, tokenizers = (
+        needed(module, purpose, WITH_WEIGHTS) for module in ("safetensors.numpy", "tokenizers")
+    )
     # each file is read once, so that the fingerprint is of what is used
     files = {name: (where / name).read_bytes() for name in FILES}
     config = json.loads(files["config.json"])
@@ -213,12 +210,3 @@ def _check_config(folder: Path, config: dict[str, Any]) -> None:
                 f"{expected!r}, all that is implemented",
                 "Wrap that model's own code by nb.text.from_function.",
             )
-
-
-def _progress(steps: range, enabled: bool) -> Iterator[int]:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    quiet = not enabled or not console.is_terminal or len(steps) < 2
-    return iter(track(steps, "encoding", console=console, transient=True, disable=quiet))

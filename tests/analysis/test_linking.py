@@ -356,7 +356,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch.setattr(setup, "EXACT", kinds)
     patch.setattr(setup, "SAMPLED", {"model": nb.without_replacement(nb.model(), 4)})
     patch.setattr(tables, "RESAMPLES", 50)
-    design = setup.Design({"dual": ("random", "hard")}, 1, tiny.PLAN, measured=3, draws=64)
+    design = setup.Design({"dual": ("random", "hard")}, 1, tiny.CONFIG, measured=3, draws=64)
     folder = tmp_path_factory.mktemp("runs")
     corpus = tiny.corpus(folder / "states")
     for one in design.cells:
@@ -368,12 +368,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_moments_are_those_of_each_mention_and_of_the_mean_gradient(small: Any) -> None:
     """Against `nb.gradient_bias` on a function of all labels, one world."""
     corpus, design, folder = small
-    model = runs.trained(corpus, design, design.cells[0], folder / "runs").kept[8]
+    model = runs.trained(corpus, design, design.cells[0], folder / "runs").at(8)
     table = pd.DataFrame(bias.moments(model, corpus, "test", 3, 64)).set_index("kind")
     (rows,) = bias.measured_rows(corpus, "test", 3)
     assert rows.tolist() == [0, 5, 11]
     entities = corpus.entities.batch(np.arange(35, 47), 32)
-    mentions = corpus.mentions["test"].batch(rows, 32)
+    mentions = corpus["test"].texts.batch(rows, 32)
 
     def score_fn(model: Any, index: Any) -> Any:
         import jax
@@ -381,7 +381,7 @@ def test_moments_are_those_of_each_mention_and_of_the_mean_gradient(small: Any) 
         inputs = jax.tree.map(lambda leaf: leaf[index][None], model.encode_inputs(mentions))
         return model.against(inputs, model.encode_labels(entities))[0]
 
-    population = np.eye(12)[corpus.labels["test"][rows] - 35]
+    population = np.eye(12)[corpus["test"].labels[rows] - 35]
     for kind, sampler in setup.EXACT.items():
         found = nb.gradient_bias(score_fn, model, np.arange(3), population, sampler, variance=False)
         row = table.loc[kind]
@@ -402,7 +402,7 @@ def test_runs_that_are_done_are_not_run_again(small: Any, monkeypatch: pytest.Mo
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(nb.train, "link", never)
+    monkeypatch.setattr(nb.retrieval, "train_retriever", never)
     console = Console(record=True, width=200)
     assert runs.run_all(corpus, design, folder / "runs", console) == {}
     assert "2 runs, 2 of them done; about 0 min" in console.export_text()

@@ -157,11 +157,16 @@ def test_the_first_step_moves_every_reached_parameter_by_the_learning_rate() -> 
 
 
 def test_an_interrupt_is_passed_on_and_trouble_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*arguments: object, **options: object) -> None:
-        raise KeyboardInterrupt
+    update, calls = loop.update, []
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return update(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Bar, "advance", interrupted)
+        patch.setattr(loop, "update", interrupted)
         with pytest.raises(KeyboardInterrupt, match="interrupted at step 1 of 3"):
             synthetic.trajectory(0, steps=3)
     monkeypatch.setattr(synthetic, "_draw", lambda key, step, log_p: jnp.full(128, 1000))

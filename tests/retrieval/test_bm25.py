@@ -1,11 +1,13 @@
 """BM25 ranks, against the formula written out for a set of a few words."""
 
+import importlib.util
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
+import nce_bias as nb
 from nce_bias.data.linking import Entity, EntityLinking, Mention
 from nce_bias.retrieval import bm25
 from nce_bias.retrieval.bm25 import bm25_ranks, singular
@@ -122,32 +124,28 @@ def test_stemming() -> None:
     assert [singular(word) for word in given] == stems
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_shows_on_a_terminal_alone(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(bm25, "PATIENCE", 0.0)
-    monkeypatch.setattr(bm25, "REFRESH", 0.0)
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    if terminal:  # rich's own switch
-        monkeypatch.setenv("TTY_COMPATIBLE", "1")
-        monkeypatch.setenv("TTY_INTERACTIVE", "1")
-    bm25_ranks(linking(), "test")
-    shown = capsys.readouterr()
-    assert ("ranking" in shown.err) is terminal
-    assert shown.out == ""
+def test_the_bar_is_told_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars: list[Any] = []
+
+    class Noted(bm25.Bar):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            bars.append((self, given, options))
+
+    monkeypatch.setattr(bm25, "Bar", Noted)
     bm25_ranks(linking(), "test", progress=False)
-    assert capsys.readouterr().err == ""
+    ((bar, *about),) = bars
+    assert about == [(8, "ranking"), {"enabled": False}] and bar._done == 8
 
 
-def test_a_short_ranking_shows_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    bm25_ranks(linking(), "test")
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("", "")
+def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(nb.text.MissingExtra) as caught:
+        bm25_ranks(linking(), "test")
+    assert str(caught.value) == (
+        "nb.retrieval.bm25_ranks() needs the package bm25s, which is not installed; "
+        "run: pip install 'nce-bias[retrieval]'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def corpus(tmp_path_factory: Any) -> nb.retrieval.Corpus:
 def texts_of(corpus: nb.retrieval.Corpus) -> list[tuple[Any, list[oracle.Text]]]:
     entities = [tiny.entity(label) for label in range(len(corpus.entities))]
     mentions = [
-        (texts, [tiny.mention(split, row) for row in range(len(texts))])
-        for split, texts in corpus.mentions.items()
+        (some.texts, [tiny.mention(split, row) for row in range(len(some))])
+        for split, some in corpus.mentions.items()
     ]
     return [(corpus.entities, entities), *mentions]
 
@@ -71,7 +71,7 @@ def test_an_encoder_that_knows_no_places_has_no_roles(tmp_path: Any) -> None:
     found = nb.retrieval.corpus(
         tiny.data(), nb.text.from_function(letters, "letters"), folder=tmp_path
     )
-    texts = found.mentions["train"]
+    texts = found["train"].texts
     assert texts.marks == (0, 0) and not texts.roles.any()
     contexts = [mention.context for mention in tiny.data().mentions["train"]]
     batch = texts.batch(np.arange(40), tiny.LONGEST)
@@ -92,7 +92,7 @@ def test_a_text_without_words_has_no_tokens(rows: list[int]) -> None:
     for pooled in (0, 1):
         side = tower.tower(
             jax.random.key(0), np.zeros(tiny.BUCKETS), np.zeros(tiny.HIDDEN),
-            size=tiny.SIZE, roles=1, pooled=pooled, gated=True,
+            tower.Side(roles=1, pooled=pooled, gated=True), dim=tiny.SIZE,
         )  # fmt: skip
         found = eqx.filter_jit(side)(batch)
         assert found.mask.any(axis=1).tolist() == [count > 0 for count in counts]
@@ -103,13 +103,39 @@ def test_labels_worlds_and_counts(corpus: nb.retrieval.Corpus) -> None:
     data = tiny.data()
     spans = {"ash": (0, 12), "elm": (12, 24), "birch": (24, 35), "fir": (35, 47), "cedar": (47, 59)}
     for split, mentions in data.mentions.items():
-        assert corpus.labels[split].tolist() == [mention.label for mention in mentions]
+        encoded = corpus[split]
+        assert encoded.labels.tolist() == [mention.label for mention in mentions]
+        assert encoded.worlds.tolist() == [mention.world for mention in mentions]
         worlds = [spans[mention.world] for mention in mentions]
-        assert list(map(tuple, corpus.candidates[split].tolist())) == worlds
-    assert corpus.label_space("train").tolist() == SPACE
-    assert corpus.label_space("val").tolist() == [*range(12, 24)]
+        assert list(map(tuple, encoded.spans.tolist())) == worlds
+    assert corpus["train"].space.tolist() == SPACE
+    assert corpus["val"].space.tolist() == [*range(12, 24)]
     assert corpus.counts.tolist() == [entity.count for entity in data.entities]
     assert repr(corpus) == ("Corpus(tiny; marked: 59 entities, mentions 40 train, 12 val, 12 test)")
+
+
+def test_some_mentions_of_a_split(corpus: nb.retrieval.Corpus) -> None:
+    """By integers, by a mask, by a slice, and some of some; the label space is the split's."""
+    mentions, every = tiny.data().mentions["train"], corpus["train"]
+    mask = np.arange(40) % 7 == 3
+    for some, rows in (
+        (every[np.array([31, 2, 17])], [31, 2, 17]),
+        (every[mask], [3, 10, 17, 24, 31, 38]),
+        (every[5:9], [5, 6, 7, 8]),
+        (every[mask][np.array([4, 0])], [31, 3]),
+    ):
+        assert len(some) == len(rows) and some.rows.tolist() == rows
+        assert some.labels.tolist() == [mentions[row].label for row in rows]
+        assert some.worlds.tolist() == [mentions[row].world for row in rows]
+        assert some.lengths.tolist() == [len(tiny.mention("train", row).ids) for row in rows]
+        assert some.space.tolist() == SPACE
+    assert repr(every[5:9]) == "Mentions(4 in 3 worlds)"
+    with pytest.raises(ValueError) as caught:
+        corpus["dev"]
+    assert str(caught.value) == (
+        "split: got 'dev'; expected one of 'train', 'val', 'test'. "
+        "Pass the name of a split, and select mentions from that: corpus[split][rows]."
+    )
 
 
 def test_rarity_is_of_the_training_worlds_entities(corpus: nb.retrieval.Corpus) -> None:
@@ -132,6 +158,6 @@ def test_center_is_of_the_training_worlds_entities(
 def test_a_limit_spreads_over_the_file(tmp_path: Any) -> None:
     found = nb.retrieval.corpus(tiny.data(), tiny.Marked(), folder=tmp_path, limit=7)
     whole = [mention.label for mention in tiny.data().mentions["train"]]
-    assert found.labels["train"].tolist() == whole[::6]  # 7 of 40
-    assert found.candidates["train"].shape == (7, 2)
-    assert len(found.mentions["train"]) == 7 and len(found.mentions["val"]) == 6
+    assert found["train"].labels.tolist() == whole[::6]  # 7 of 40
+    assert found["train"].spans.shape == (7, 2)
+    assert len(found["train"]) == 7 and len(found["val"]) == len(found["val"].texts) == 6

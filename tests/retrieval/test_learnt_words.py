@@ -22,11 +22,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> nb.retrieval.Corpus:
 
 def test_tokens_begin_as_the_states_of_the_encoder(corpus: nb.retrieval.Corpus) -> None:
     """The words of a batch, looked up once each, are the encoder's states token by token."""
-    model = nb.retrieval.retriever(corpus, nb.scores.Dual(), size=tiny.SIZE)
+    model = nb.retrieval.retriever(corpus, nb.scores.Dual(), dim=tiny.SIZE)
     rows = np.array([7, 0, 7, 21])
     batch = corpus.entities.batch(rows, 8)
-    assert model.words is not None and batch.word is not None
-    states = np.asarray(model.words(jax.numpy.asarray(batch.states)))[batch.word]
+    assert model.words is not None and batch.states is None and batch.word is not None
+    states = np.asarray(model.words(jax.numpy.asarray(batch.bags)))[batch.word]
     lengths = np.minimum(corpus.entities.lengths[rows], 8)
     own = [corpus.entities.states[int(row)][:n] for row, n in zip(rows, lengths, strict=True)]
     expected = np.concatenate(own)
@@ -38,8 +38,8 @@ def test_tokens_begin_as_the_states_of_the_encoder(corpus: nb.retrieval.Corpus) 
 
 def test_only_the_buckets_of_words_seen_are_trained(corpus: nb.retrieval.Corpus) -> None:
     """Adam leaves alone what never has a gradient: buckets of no training text."""
-    run = tiny.link(corpus, keep=(0,))
-    table, begin = (np.asarray(m.words.table) for m in (run.model, run.kept[0]))  # pyright: ignore
+    run = tiny.train(corpus, checkpoints=(0,))
+    table, begin = (np.asarray(m.words.table) for m in (run.model, run.at(0)))  # pyright: ignore
     moved = np.any(table != begin, axis=1)
     encoder = nb.text.hashed(tiny.HIDDEN, tiny.BUCKETS, GRAMS)
     data = tiny.data()
@@ -54,7 +54,14 @@ def test_only_the_buckets_of_words_seen_are_trained(corpus: nb.retrieval.Corpus)
 def test_frozen_words_have_no_table(corpus: nb.retrieval.Corpus) -> None:
     """Without `learn` the same encoder's states are read, and another corpus is another run."""
     frozen = dataclasses.replace(corpus, words=None)
-    assert nb.retrieval.retriever(frozen, nb.scores.Dual(), size=tiny.SIZE).words is None
+    model = nb.retrieval.retriever(frozen, nb.scores.Dual(), dim=tiny.SIZE)
+    assert model.words is None
+    with pytest.raises(ValueError) as caught:
+        model.encode_labels(corpus.entities.batch(np.arange(3), 8))
+    assert str(caught.value) == (
+        "texts: got words that are to be learnt; expected token states. "
+        "Make the model by nb.retrieval.retriever of the corpus with learn=True."
+    )
     assert corpus.name.endswith(", learnt")
     assert np.all(corpus.center() == 0)
 

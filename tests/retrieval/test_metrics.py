@@ -315,8 +315,10 @@ WHOLE += "is also what was never ranked."
 SHAPE = (
     "expected [n] or [seeds, n], neither of them 0. Stack the ranks of several seeds by np.stack."
 )
-OTHERS = "expected one world for each mention, shape (2,). Pass [mention.world for mention in "
-OTHERS += "data.mentions[split]]."
+OTHERS = (
+    "expected one world for each mention, shape (2,). "
+    "Pass the mentions that were ranked, such as corpus['test']."
+)
 
 
 @pytest.mark.parametrize(

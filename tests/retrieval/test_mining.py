@@ -1,5 +1,6 @@
-"""`nb.retrieval.mine`: what is drawn, of what, with which correction, and from which seed."""
+"""`nb.retrieval.mine_negatives`: what is drawn, of what, with which correction and seed."""
 
+from dataclasses import fields
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
-from nce_bias.retrieval import ranking
+from nce_bias.retrieval import mining, ranking
 from nce_bias.retrieval.mining import Mined
 from tests.retrieval import tiny_linking as tiny
 
@@ -26,7 +27,7 @@ def corpus(tmp_path_factory: Any) -> nb.retrieval.Corpus:
 @pytest.fixture(scope="module")
 def model(corpus: nb.retrieval.Corpus) -> nb.retrieval.Retriever:
     """Untrained, its scores small, so that its softmax gives every label of a world a chance."""
-    start = nb.retrieval.retriever(corpus, nb.scores.Dual(), size=tiny.SIZE)
+    start = nb.retrieval.retriever(corpus, nb.scores.Dual(), dim=tiny.SIZE)
     return eqx.tree_at(lambda m: m.log_scale, start, jnp.asarray(np.log(2.0), jnp.float32))
 
 
@@ -34,7 +35,7 @@ def model(corpus: nb.retrieval.Corpus) -> nb.retrieval.Retriever:
 def scores(corpus: nb.retrieval.Corpus, model: nb.retrieval.Retriever) -> np.ndarray:
     """Scores `[40, 59]`, -inf outside of a mention's world."""
     found = np.full((40, 59), -np.inf)
-    for part in nb.retrieval.world_scores(model, corpus, "train"):
+    for part in nb.retrieval.world_scores(model, corpus["train"]):
         found[part.rows, part.first : part.first + part.scores.shape[1]] = part.scores
     return found
 
@@ -42,7 +43,8 @@ def scores(corpus: nb.retrieval.Corpus, model: nb.retrieval.Retriever) -> np.nda
 @pytest.fixture(scope="module")
 def mine(corpus: nb.retrieval.Corpus, model: nb.retrieval.Retriever) -> Any:
     def run(sampler: Any, loss: Any = nb.infonce, rows: Any = ROWS, seed: int = 4, **options: Any):
-        return nb.retrieval.mine(model, corpus, rows, sampler, loss, seed=seed, **options)
+        some = corpus["train"][rows]
+        return nb.retrieval.mine_negatives(model, some, sampler, loss, seed=seed, **options)
 
     return run
 
@@ -72,7 +74,7 @@ def test_the_gold_is_first_and_no_negative(
     sampler: Any, corpus: nb.retrieval.Corpus, mine: Any
 ) -> None:
     found = mine(sampler)
-    assert found.labels[:, 0].tolist() == corpus.labels["train"].tolist()
+    assert found.labels[:, 0].tolist() == corpus["train"].labels.tolist()
     assert found.labels.shape == (40, 1 + sampler.slots(len(SPACE)))
     for gold, negatives in sets(found):
         assert gold not in negatives
@@ -102,12 +104,12 @@ def test_uniform_negatives_are_of_all_worlds(corpus: nb.retrieval.Corpus, mine: 
         return np.concatenate(found)
 
     def outside(labels: np.ndarray) -> float:
-        first, end = np.tile(corpus.candidates["train"], (8, 1)).T[:, :, None]
+        first, end = np.tile(corpus["train"].spans, (8, 1)).T[:, :, None]
         return float(np.mean((labels < first) | (labels >= end)))
 
-    golds = np.tile(corpus.labels["train"], 8)
+    golds = np.tile(corpus["train"].labels, 8)
     evenly, closely = draws(nb.iid(nb.uniform(), 8)), draws(nb.iid(nb.model(), 8))
-    sizes = np.diff(corpus.candidates["train"])[:, 0]
+    sizes = np.diff(corpus["train"].spans)[:, 0]
     share = np.mean((35 - sizes) / 34)
     error = np.sqrt(share * (1 - share) / evenly.size)
     assert abs(outside(evenly) - share) < 4 * error < abs(outside(closely) - share)
@@ -180,7 +182,7 @@ def chances(scores: np.ndarray) -> np.ndarray:
 
 def test_offsets_by_hand(mine: Any, corpus: nb.retrieval.Corpus, scores: np.ndarray) -> None:
     """-log(m q) for negatives that may be the gold; q is over 1 - q_gold where it is excluded."""
-    golds, rows = corpus.labels["train"], ROWS[:, None]
+    golds, rows = corpus["train"].labels, ROWS[:, None]
     counts = np.where(np.isin(np.arange(59), SPACE), corpus.counts + 1.0, 0.0)
     for proposal, q in (
         (nb.model(), chances(scores)),
@@ -237,3 +239,25 @@ def test_what_replaces_a_repeat_follows_from_seed_and_mention(mine: Any) -> None
     assert not np.array_equal(found.labels, mine(sampler, distinct=False).labels)
     assert np.array_equal(found.labels[order], mine(sampler, rows=order).labels)
     assert np.array_equal(found.labels[order[:9]], mine(sampler, rows=order[:9]).labels)
+
+
+def test_scores_are_taken_where_they_are_read(
+    corpus: nb.retrieval.Corpus, mine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampler that says it reads none has its draws without them; what says nothing has them."""
+
+    class Blind(type(nb.iid(nb.uniform(), 8))):
+        reads_scores = False
+
+    uniform = nb.iid(nb.uniform(), 8)
+    blind = Blind(**{field.name: getattr(uniform, field.name) for field in fields(uniform)})
+    expected, taken = mine(uniform), []
+
+    def noting(*given: Any) -> Any:
+        taken.append(1)
+        return ranking.world_scores(*given)
+
+    monkeypatch.setattr(mining, "world_scores", noting)
+    assert np.array_equal(mine(blind).labels, expected.labels) and not taken
+    mine(nb.top(5))
+    assert taken

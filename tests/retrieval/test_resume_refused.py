@@ -1,17 +1,15 @@
-"""`nb.retrieval.link` goes on from checkpoints of the same run alone."""
+"""`nb.retrieval.train_retriever` goes on from checkpoints of the same run alone."""
 
 import pathlib
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import nce_bias as nb
-from nce_bias.retrieval import checkpoint
 from tests.retrieval import tiny_linking as tiny
-from tests.retrieval.tiny_linking import PLAN, interrupt, link
+from tests.retrieval.tiny_linking import CONFIG, interrupt, train
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +29,13 @@ def stopped(corpus: nb.retrieval.Corpus, tmp_path_factory: Any) -> pathlib.Path:
     with pytest.MonkeyPatch.context() as patch:
         tiny.small_blocks(patch.setattr)
         interrupt(patch, "update", 1)
-        link(corpus, folder)
+        train(corpus, folder)
     return folder
 
 
 def refusal(corpus: nb.retrieval.Corpus, folder: pathlib.Path, **options: Any) -> str:
     with pytest.raises(ValueError) as caught:
-        link(corpus, folder, **options)
+        train(corpus, folder, **options)
     return str(caught.value)
 
 
@@ -45,7 +43,7 @@ REMEDY = "Name another folder, or remove the file to begin again."
 
 
 def test_another_run_is_refused(corpus: nb.retrieval.Corpus, stopped: pathlib.Path) -> None:
-    path = stopped / "checkpoint.npz"
+    path = stopped / "checkpoint.eqx"
     before = path.read_bytes()
     assert refusal(corpus, stopped, sampler=nb.top(6), loss=nb.negative_sampling) == (
         f"checkpoint: got {path} of loss = 'infonce', "
@@ -56,13 +54,18 @@ def test_another_run_is_refused(corpus: nb.retrieval.Corpus, stopped: pathlib.Pa
         f"checkpoint: got {path} of score = 'dual'; expected score = 'multi(m=2)'. {REMEDY}"
     )
     for name, value in {
-        "epochs": 5, "batch": 21, "mentions": 39, "learning_rate": 0.02, "size": 7, "seed": 2,
+        "batch": 19, "mentions": 41, "learning_rate": 0.02, "dim": 7, "seed": 2
     }.items():  # fmt: skip
-        plan = nb.retrieval.Plan(**{**vars(PLAN), name: value})
-        assert refusal(corpus, stopped, plan=plan, keep=()) == (
-            f"checkpoint: got {path} of {name} = {getattr(PLAN, name)!r}; "
+        config = nb.retrieval.TrainingConfig(**{**vars(CONFIG), name: value})
+        assert refusal(corpus, stopped, config=config) == (
+            f"checkpoint: got {path} of {name} = {getattr(CONFIG, name)!r}; "
             f"expected {name} = {value!r}. {REMEDY}"
         )
+    longer = nb.retrieval.TrainingConfig(**{**vars(CONFIG), "epochs": 5})
+    assert refusal(corpus, stopped, config=longer) == (
+        f"checkpoint: got {path} of epochs = 4, steps = 8; expected epochs = 5, steps = 10. "
+        f"{REMEDY}"
+    )
     other = nb.retrieval.Corpus(**{**vars(corpus), "name": "tiny; other"})
     assert refusal(other, stopped) == (
         f"checkpoint: got {path} of corpus = 'tiny; marked; 59, 40'; "
@@ -74,11 +77,11 @@ def test_another_run_is_refused(corpus: nb.retrieval.Corpus, stopped: pathlib.Pa
 def test_a_score_of_other_codes_is_another_run(corpus: nb.retrieval.Corpus, tmp_path: Any) -> None:
     """Their repr is the same; the run would go on from the codes of the first."""
     with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, "mine", 1)
-        link(corpus, tmp_path, score=nb.scores.Poly(jnp.ones((2, tiny.SIZE), jnp.float32)))
+        interrupt(patch, "mine_negatives", 1)
+        train(corpus, tmp_path, score=nb.scores.Poly(jnp.ones((2, tiny.SIZE), jnp.float32)))
     other = nb.scores.Poly(-jnp.ones((2, tiny.SIZE), jnp.float32))
     message = refusal(corpus, tmp_path, score=other)
-    assert message.startswith(f"checkpoint: got {tmp_path / 'checkpoint.npz'} of ")
+    assert message.startswith(f"checkpoint: got {tmp_path / 'checkpoint.eqx'} of ")
 
 
 def test_a_sampler_of_other_probabilities_is_another_run(
@@ -87,33 +90,21 @@ def test_a_sampler_of_other_probabilities_is_another_run(
     q = np.arange(1, 36) / np.arange(1, 36).sum()
     one, other = (nb.iid(nb.from_probabilities(p), 2) for p in (q, q[::-1]))
     with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, "mine", 1)
-        link(corpus, tmp_path, sampler=one)
+        interrupt(patch, "mine_negatives", 1)
+        train(corpus, tmp_path, sampler=one)
     message = refusal(corpus, tmp_path, sampler=other)
-    assert message.startswith(f"checkpoint: got {tmp_path / 'checkpoint.npz'} of ")
+    assert message.startswith(f"checkpoint: got {tmp_path / 'checkpoint.eqx'} of ")
 
 
 def test_a_damaged_checkpoint_is_not_begun_again(
     corpus: nb.retrieval.Corpus, stopped: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """Neither is it overwritten: that is for the user to say."""
-    path = tmp_path / "checkpoint.npz"
-    whole = (stopped / "checkpoint.npz").read_bytes()
+    path = tmp_path / "checkpoint.eqx"
+    whole = (stopped / "checkpoint.eqx").read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert refusal(corpus, tmp_path) == (
-        f"checkpoint: got {path}, which is damaged (File is not a zip file); "
+        f"checkpoint: got {path}, which is cut, altered or of another program; "
         "expected a file that a run wrote. Remove it: the run begins again."
     )
     assert path.read_bytes() == whole[: len(whole) // 2]
-
-
-def test_a_kept_model_of_another_run_is_refused(
-    corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path
-) -> None:
-    """A file of the same name, written by another run, is no model of this one."""
-    kept = link(corpus, tmp_path).kept[2]
-    other = eqx.tree_at(lambda m: m.log_scale, kept, jnp.asarray(0.0, jnp.float32))
-    checkpoint.save(tmp_path / "model-2.npz", other, {"seed": 2})
-    message = refusal(corpus, tmp_path)
-    assert message.startswith(f"checkpoint: got {tmp_path / 'model-2.npz'} of ")
-    assert message.endswith(REMEDY)

@@ -34,7 +34,7 @@ def corpus(tmp_path_factory: Any) -> nb.retrieval.Corpus:
 def trained(corpus: nb.retrieval.Corpus, score: nb.scores.Score) -> nb.retrieval.Retriever:
     """A retriever with other numbers everywhere: roles, words and columns all differ."""
     random = np.random.default_rng(3)
-    model = nb.retrieval.retriever(corpus, score, size=tiny.SIZE)
+    model = nb.retrieval.retriever(corpus, score, dim=tiny.SIZE)
     arrays, rest = eqx.partition((model.inputs, model.labels), eqx.is_array)
     noisy = jax.tree.map(lambda x: x + jnp.asarray(0.3 * random.normal(size=x.shape), "f4"), arrays)
     inputs, labels = eqx.combine(noisy, rest)
@@ -48,7 +48,7 @@ def trained(corpus: nb.retrieval.Corpus, score: nb.scores.Score) -> nb.retrieval
 def test_columns_are_the_formulae(name: str, corpus: nb.retrieval.Corpus) -> None:
     model = trained(corpus, SCORES[name][0])
     for texts, side, read in (
-        (corpus.mentions["train"], model.inputs, lambda row: tiny.mention("train", row)),
+        (corpus["train"].texts, model.inputs, lambda row: tiny.mention("train", row)),
         (corpus.entities, model.labels, tiny.entity),
     ):
         found = eqx.filter_jit(side)(texts.batch(np.arange(40), tiny.LONGEST))
@@ -77,9 +77,10 @@ def test_what_belongs_to_no_text_has_no_weight(name: str, corpus: nb.retrieval.C
         columns = side(batch)
         return jnp.sum(columns.states**3), columns
 
-    for texts, side in ((corpus.mentions["train"], model.inputs), (corpus.entities, model.labels)):
+    for texts, side in ((corpus["train"].texts, model.inputs), (corpus.entities, model.labels)):
         batch = texts.batch(np.arange(5), 8)
         none = len(batch.ids)
+        assert batch.states is not None
         at = np.where((np.arange(5) == 2)[:, None], none, batch.at)
         unread = ~np.isin(np.arange(none), at)
         assert unread.sum() >= 2
@@ -100,7 +101,7 @@ def test_what_belongs_to_no_text_has_no_weight(name: str, corpus: nb.retrieval.C
 
 def test_an_untrained_retriever(corpus: nb.retrieval.Corpus) -> None:
     """Both sides project alike, by columns at right angles; words weigh by rarity."""
-    model = nb.retrieval.retriever(corpus, nb.scores.Multi(3), size=tiny.SIZE, seed=2)
+    model = nb.retrieval.retriever(corpus, nb.scores.Multi(3), dim=tiny.SIZE, seed=2)
     first = np.asarray(model.inputs.project[0])
     assert first.T @ first == pytest.approx(np.eye(tiny.SIZE), abs=FLOAT32)
     for other in (model.inputs.project[1], model.labels.project[0]):
@@ -111,7 +112,7 @@ def test_an_untrained_retriever(corpus: nb.retrieval.Corpus) -> None:
     assert not np.asarray(model.labels.queries[0]).any()
     assert np.abs(np.asarray(model.labels.queries[1] - model.labels.queries[2])).max() > 0.1
     assert float(model.log_scale) == pytest.approx(np.log(20), rel=1e-6)
-    again = nb.retrieval.retriever(corpus, nb.scores.Multi(3), size=tiny.SIZE, seed=3)
+    again = nb.retrieval.retriever(corpus, nb.scores.Multi(3), dim=tiny.SIZE, seed=3)
     assert not np.allclose(first, again.inputs.project[0], atol=0.1)
 
 
@@ -125,19 +126,19 @@ def table(
     exact, score = tiny.numbers(model), SCORES[name][1]
     E = [
         np.exp(exact.log_scale) * oracle.columns(exact.inputs, tiny.mention(split, row))
-        for row in range(len(corpus.labels[split]))
+        for row in range(len(corpus[split]))
     ]
     F = [oracle.columns(exact.labels, tiny.entity(label)) for label in range(len(corpus.entities))]
     found = np.full((len(E), len(F)), np.nan)
-    for row, (first, end) in enumerate(corpus.candidates[split]):
+    for row, (first, end) in enumerate(corpus[split].spans):
         found[row, first:end] = [score(E[row], F[label]) for label in range(first, end)]
     return found
 
 
-def scored(corpus: nb.retrieval.Corpus, model: Any, split: str, rows: Any = None) -> np.ndarray:
+def scored(model: Any, mentions: nb.retrieval.Mentions) -> np.ndarray:
     """The same, from `world_scores`; every mention comes once."""
-    found = np.full((len(corpus.labels[split]), len(corpus.entities)), np.nan)
-    for part in nb.retrieval.world_scores(model, corpus, split, rows):
+    found = np.full((len(mentions), len(mentions.entities)), np.nan)
+    for part in nb.retrieval.world_scores(model, mentions):
         assert np.isnan(found[part.rows]).all()
         found[part.rows, part.first : part.first + part.scores.shape[1]] = part.scores
     return found
@@ -152,25 +153,24 @@ def test_scores_and_ranks_are_those_of_each_pair(
     monkeypatch.setattr(ranking, "LABELS", 7)
     model = trained(corpus, SCORES[name][0])
     expected = table(corpus, model, name, "train")
-    found = scored(corpus, model, "train")
+    found = scored(model, corpus["train"])
     # float32: scores of up to 20 from sums of 8 products
     np.testing.assert_allclose(found, expected, atol=5e-5)
-    golds = expected[np.arange(40), corpus.labels["train"]]
+    golds = expected[np.arange(40), corpus["train"].labels]
     # SOM has true ties, where the best tokens are the same words
     ranks = [int(sum(row >= own - 1e-9)) for row, own in zip(expected, golds, strict=True)]
-    assert nb.retrieval.rank(model, corpus, "train").tolist() == ranks
+    assert nb.retrieval.rank(model, corpus["train"]).tolist() == ranks
     assert len(set(ranks)) > 5
-    rows = np.array([31, 2, 17])
-    assert nb.retrieval.rank(model, corpus, "train", rows).tolist() == [ranks[row] for row in rows]
-    some = scored(corpus, model, "train", rows)
-    assert np.flatnonzero(~np.isnan(some).all(axis=1)).tolist() == sorted(rows)
-    np.testing.assert_allclose(some[rows], expected[rows], atol=5e-5)
+    rows = np.array([31, 2, 17, 2])
+    some = corpus["train"][rows]
+    assert nb.retrieval.rank(model, some).tolist() == [ranks[row] for row in rows]
+    np.testing.assert_allclose(scored(model, some), expected[rows], atol=5e-5)
 
 
 def test_ranks_by_hand(corpus: nb.retrieval.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ties count against the gold, and so does what is not a number on either side."""
     rows, nan = np.array([4, 0, 8, 1]), np.nan
-    golds = corpus.labels["val"][rows] - 12
+    golds = corpus["val"].labels[rows] - 12
     scores = np.tile(np.arange(12, dtype=np.float32), (4, 1))
     scores[0, golds[0]] = 10.5  # below 11 alone
     scores[1] = 3.0
@@ -178,10 +178,10 @@ def test_ranks_by_hand(corpus: nb.retrieval.Corpus, monkeypatch: pytest.MonkeyPa
     scores[3, :] = nan
     scores[3, golds[3]] = 1.0
     monkeypatch.setattr(
-        ranking, "world_scores", lambda *_: iter([ranking.Scored(rows, 12, scores)])
+        ranking, "world_scores", lambda *_: iter([ranking.Scored(np.arange(4), 12, scores)])
     )
-    model = nb.retrieval.retriever(corpus, nb.scores.Dual(), size=tiny.SIZE)  # not asked
-    found = ranking.rank(model, corpus, "val", rows)
+    model = nb.retrieval.retriever(corpus, nb.scores.Dual(), dim=tiny.SIZE)  # not asked
+    found = ranking.rank(model, corpus["val"][rows])
     assert golds[0] != 11
     assert found.tolist() == [2, 12, 12, 12]
 
@@ -189,12 +189,12 @@ def test_ranks_by_hand(corpus: nb.retrieval.Corpus, monkeypatch: pytest.MonkeyPa
 def test_a_model_that_tells_nothing_apart_ranks_every_gold_last(
     corpus: nb.retrieval.Corpus,
 ) -> None:
-    model = nb.retrieval.retriever(corpus, nb.scores.Dual(), size=tiny.SIZE)
+    model = nb.retrieval.retriever(corpus, nb.scores.Dual(), dim=tiny.SIZE)
     same = eqx.tree_at(lambda m: m.labels.project, model, jnp.zeros_like(model.labels.project))
     lost = eqx.tree_at(lambda m: m.log_scale, model, jnp.asarray(jnp.nan, jnp.float32))
-    sizes = np.diff(corpus.candidates["train"])[:, 0].tolist()
-    assert nb.retrieval.rank(same, corpus, "train").tolist() == sizes
-    assert nb.retrieval.rank(lost, corpus, "train").tolist() == sizes
+    sizes = np.diff(corpus["train"].spans)[:, 0].tolist()
+    assert nb.retrieval.rank(same, corpus["train"]).tolist() == sizes
+    assert nb.retrieval.rank(lost, corpus["train"]).tolist() == sizes
 
 
 def test_only_pairs_that_can_be_retrieved_by(corpus: nb.retrieval.Corpus) -> None:

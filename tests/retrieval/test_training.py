@@ -1,4 +1,4 @@
-"""`nb.retrieval.link`: each step against NumPy, what is kept, and that it learns to link."""
+"""`nb.retrieval.train_retriever`: steps against NumPy, what is kept, and that it learns."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,8 +13,8 @@ import nce_bias as nb
 from tests.oracles import tower as oracle
 from tests.retrieval import tiny_linking as tiny
 
-PLAN = nb.retrieval.Plan(
-    epochs=2, batch=20, mentions=40, learning_rate=1e-2, size=tiny.SIZE, seed=1
+CONFIG = nb.retrieval.TrainingConfig(
+    epochs=2, batch=20, mentions=40, learning_rate=1e-2, dim=tiny.SIZE, seed=1
 )
 DUAL, HARD = nb.scores.Dual(), nb.top(5)
 
@@ -31,12 +31,12 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def link(corpus: nb.retrieval.Corpus) -> Callable[..., nb.retrieval.Run]:
+def train(corpus: nb.retrieval.Corpus) -> Callable[..., nb.train.Fit]:
     def run(sampler: Any = HARD, loss: Any = nb.infonce, score: Any = DUAL, **options: Any):
-        names = {field.name for field in dataclasses.fields(PLAN)}
-        plan = {name: options.pop(name) for name in names & {*options}}
-        plan = dataclasses.replace(PLAN, **plan)
-        return nb.retrieval.link(corpus, score, sampler, loss, plan=plan, progress=False, **options)
+        names = {field.name for field in dataclasses.fields(CONFIG)}
+        numbers = {name: options.pop(name) for name in names & {*options}}
+        given = {"config": dataclasses.replace(CONFIG, **numbers), "progress": False} | options
+        return nb.retrieval.train_retriever(corpus, score, sampler, loss, **given)
 
     return run
 
@@ -57,9 +57,9 @@ class Epoch:
         self.entities = [tiny.entity(label) for label in range(59)]
         self.candidates = []
         scores = self.scores(model)
-        worlds = corpus.candidates["train"]
+        worlds = corpus["train"].spans
         for row, (gold, (first, end)) in enumerate(
-            zip(corpus.labels["train"], worlds, strict=True)
+            zip(corpus["train"].labels, worlds, strict=True)
         ):
             wrong = [label for label in range(first, end) if label != gold]
             hardest = sorted(wrong, key=lambda label: -scores[row, label])[:5]
@@ -86,11 +86,11 @@ class Epoch:
 
 
 def test_two_steps_are_those_of_adam_by_differences(
-    corpus: nb.retrieval.Corpus, link: Callable[..., nb.retrieval.Run]
+    corpus: nb.retrieval.Corpus, train: Callable[..., nb.train.Fit]
 ) -> None:
     """Two epochs of one batch each: all mentions, with the hardest of the moment."""
-    run = link(batch=40, keep=range(3))
-    models = [tiny.numbers(run.kept[step]) for step in range(3)]
+    run = train(batch=40, checkpoints=range(3))
+    models = [tiny.numbers(run.at(step)) for step in range(3)]
     epochs = [Epoch(corpus, model) for model in models[:2]]
     # float32 scores of order 20
     expected = [epoch.loss(model) for epoch, model in zip(epochs, models, strict=False)]
@@ -119,9 +119,9 @@ def test_two_steps_are_those_of_adam_by_differences(
     assert checked >= 12 and apart > 20 * 5e-5
 
 
-def test_what_is_trained_and_what_is_not(link: Callable[..., nb.retrieval.Run]) -> None:
-    run = link(keep=[0])
-    start, end = run.kept[0], run.model
+def test_what_is_trained_and_what_is_not(train: Callable[..., nb.train.Fit]) -> None:
+    run = train(checkpoints=[0])
+    start, end = run.at(0), run.model
     for side in ("inputs", "labels"):
         one, two = getattr(start, side), getattr(end, side)
         assert np.array_equal(one.center, two.center)
@@ -129,58 +129,57 @@ def test_what_is_trained_and_what_is_not(link: Callable[..., nb.retrieval.Run]) 
             assert not np.array_equal(getattr(one, name), getattr(two, name))
     assert start.log_scale != end.log_scale
     codes = jnp.array([[1.0], [-1.0]], jnp.float32) * jnp.ones(tiny.SIZE, jnp.float32)
-    poly = link(score=nb.scores.Poly(codes), keep=[0])
-    first, last = (jax.tree.leaves(model.score) for model in (poly.kept[0], poly.model))
+    poly = train(score=nb.scores.Poly(codes), checkpoints=[0])
+    first, last = (jax.tree.leaves(model.score) for model in (poly.at(0), poly.model))
     assert np.array_equal(first[0], codes)
     assert not np.allclose(last[0], codes, atol=1e-3)
 
 
 def test_kept_models_and_losses_are_those_of_their_steps(
-    link: Callable[..., nb.retrieval.Run],
+    train: Callable[..., nb.train.Fit],
 ) -> None:
     """A run that ends earlier is the beginning of one that goes on."""
-    run, short = link(epochs=3, keep=[5, 4, 0, 4]), link(epochs=2, keep=[1])
-    assert [*run.kept] == [0, 4, 5]
-    assert [*short.kept] == [1]
-    assert same(run.kept[4], short.model) and not same(run.kept[5], short.model)
+    run, short = train(epochs=3, checkpoints=[5, 4, 0, 4]), train(epochs=2, checkpoints=[1])
+    assert run.steps.tolist() == [0, 4, 5]
+    assert short.steps.tolist() == [1]
+    assert same(run.at(4), short.model) and not same(run.at(5), short.model)
     assert run.losses.shape == (6,) and np.array_equal(run.losses[:4], short.losses)
     assert (run.status, short.status) == ("ok", "ok")
-    assert repr(short) == f"Run(4 steps, last loss {short.losses[-1]:.4f}, kept [1], status='ok')"
 
 
-def test_a_run_follows_from_its_seed(link: Callable[..., nb.retrieval.Run]) -> None:
+def test_a_run_follows_from_its_seed(train: Callable[..., nb.train.Fit]) -> None:
     sampler = nb.iid(nb.uniform(), 8)
-    one, two, other = link(sampler), link(sampler), link(sampler, seed=2)
+    one, two, other = train(sampler), train(sampler), train(sampler, seed=2)
     assert same(one.model, two.model) and np.array_equal(one.losses, two.losses)
     assert not same(one.model, other.model)
 
 
 def test_mentions_and_batches(
-    link: Callable[..., nb.retrieval.Run], monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., nb.train.Fit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Epochs go through the mentions, those of one in another order each time."""
-    import nce_bias.retrieval.training as linking
+    from nce_bias.retrieval import training
 
     seen = []
-    batch = linking._batch
+    batch = training._batch
 
-    def noting(corpus: Any, rows: Any, *others: Any) -> Any:
-        seen.append(rows.tolist())
-        return batch(corpus, rows, *others)
+    def noting(mentions: Any, mined: Any) -> Any:
+        seen.append(mentions.rows.tolist())
+        return batch(mentions, mined)
 
-    monkeypatch.setattr(linking, "_batch", noting)
-    link(mentions=20, batch=10, epochs=4)
+    monkeypatch.setattr(training, "_batch", noting)
+    train(mentions=20, batch=10, epochs=4)
     epochs = [seen[k] + seen[k + 1] for k in (0, 2, 4, 6)]
     assert all(len(set(rows)) == 20 for rows in epochs)
     assert {*epochs[0], *epochs[1]} == {*range(40)}
     assert [{*epochs[2]}, {*epochs[3]}] == [{*epochs[0]}, {*epochs[1]}]  # and so on, but
     assert {*seen[4]} != {*seen[0]}  # in other batches
     seen.clear()
-    link(mentions=11, batch=5)
+    train(mentions=11, batch=5)
     assert [len(rows) for rows in seen] == [5, 5, 5, 5]
     assert len({row for rows in seen for row in rows}) == 20
     seen.clear()
-    assert link(mentions=3, batch=5).losses.shape == (2,)  # one batch is all there are
+    assert train(mentions=3, batch=5).losses.shape == (2,)  # one batch is all there are
     assert [len(rows) for rows in seen] == [3, 3]
 
 
@@ -192,23 +191,23 @@ def softplus(x: Any) -> Any:
 def test_a_loss_is_of_corrected_scores_and_of_negatives_that_are_there(
     loss: Any,
     corpus: nb.retrieval.Corpus,
-    link: Callable[..., nb.retrieval.Run],
+    train: Callable[..., nb.train.Fit],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Written out from what was mined: draws that hit the gold are not there."""
-    import nce_bias.retrieval.training as linking
+    from nce_bias.retrieval import training
 
-    mine, given = linking.mine, []
+    mine, given = training.mine_negatives, []
 
-    def noting(model: Any, corpus: Any, rows: Any, *others: Any, **options: Any) -> Any:
-        given.append((rows, mine(model, corpus, rows, *others, **options)))
+    def noting(model: Any, mentions: Any, *others: Any, **options: Any) -> Any:
+        given.append((mentions.rows, mine(model, mentions, *others, **options)))
         return given[-1][1]
 
-    monkeypatch.setattr(linking, "mine", noting)
+    monkeypatch.setattr(training, "mine_negatives", noting)
     sampler = nb.iid(nb.mixture(nb.model(), nb.uniform()), 6, "mask")
-    run = link(sampler, loss, epochs=1, batch=40, keep=[0])
+    run = train(sampler, loss, epochs=1, batch=40, checkpoints=[0])
     ((rows, mined),) = given
-    exact = tiny.numbers(run.kept[0])
+    exact = tiny.numbers(run.at(0))
     scores = Epoch(corpus, exact).scores(exact)[rows]
     raw = np.take_along_axis(scores, mined.labels, axis=1)
 
@@ -231,12 +230,12 @@ def test_a_loss_is_of_corrected_scores_and_of_negatives_that_are_there(
 
 @pytest.mark.parametrize("sampler", [nb.top(5), nb.iid(nb.uniform(), 8)], ids=repr)
 def test_it_learns_to_link_in_worlds_it_has_not_seen(
-    sampler: Any, corpus: nb.retrieval.Corpus, link: Callable[..., nb.retrieval.Run]
+    sampler: Any, corpus: nb.retrieval.Corpus, train: Callable[..., nb.train.Fit]
 ) -> None:
     """Chance is 1 of 12; untrained, words and their synonyms have nothing in common."""
-    run = link(sampler, epochs=40, learning_rate=2e-2, keep=[0])
+    run = train(sampler, epochs=40, learning_rate=2e-2, checkpoints=[0])
     recall = {
-        split: [np.mean(nb.retrieval.rank(m, corpus, split) == 1) for m in (run.kept[0], run.model)]
+        split: [np.mean(nb.retrieval.rank(m, corpus[split]) == 1) for m in (run.at(0), run.model)]
         for split in corpus.mentions
     }
     assert recall["train"][0] <= 0.25 and recall["train"][1] >= 0.9
@@ -257,9 +256,9 @@ PAIRS = [
 
 @pytest.mark.parametrize(("sampler", "loss", "score"), PAIRS, ids=lambda x: repr(x))
 def test_every_kind_of_sampler_loss_and_score_trains(
-    sampler: Any, loss: Any, score: Any, link: Callable[..., nb.retrieval.Run]
+    sampler: Any, loss: Any, score: Any, train: Callable[..., nb.train.Fit]
 ) -> None:
-    run = link(sampler, loss, score, batch=40, epochs=6, learning_rate=2e-2)
+    run = train(sampler, loss, score, batch=40, epochs=6, learning_rate=2e-2)
     assert run.status == "ok" and np.isfinite(run.losses).all() and len(run.losses) == 6
     assert run.losses[-1] < run.losses[0]
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tiny.numbers(run.model)))
@@ -268,14 +267,45 @@ def test_every_kind_of_sampler_loss_and_score_trains(
 # --- trouble
 
 
-def test_a_loss_that_is_not_finite_is_reported(link: Callable[..., nb.retrieval.Run]) -> None:
-    run = link(learning_rate=np.inf)
+def test_a_loss_that_is_not_finite_is_reported(train: Callable[..., nb.train.Fit]) -> None:
+    run = train(learning_rate=np.inf)
     assert np.isfinite(run.losses).tolist() == [True, False, False, False]
-    assert run.status == "loss is not finite at step 2: lower the learning rate"
+    assert run.status == (
+        "loss is nan at step 2: do not use parameters after step 1 or later; "
+        "lower the learning rate or check scores and targets"
+    )
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch", "mentions", "size"])
-def test_numbers_out_of_range(name: str, link: Callable[..., nb.retrieval.Run]) -> None:
+@pytest.mark.parametrize("name", ["epochs", "batch", "mentions", "dim"])
+def test_numbers_out_of_range(name: str, train: Callable[..., nb.train.Fit]) -> None:
     with pytest.raises(ValueError) as caught:
-        link(**{name: 0})
+        train(**{name: 0})
     assert str(caught.value) == (f"{name}: got 0; expected a whole number >= 1. Pass {name}=1.")
+
+
+def test_former_names_go_on_for_a_release(corpus: nb.retrieval.Corpus) -> None:
+    with pytest.warns(DeprecationWarning) as warned:
+        plan = nb.retrieval.Plan(epochs=1, batch=40, mentions=40, size=tiny.SIZE)
+        run = nb.retrieval.link(corpus, DUAL, HARD, plan=plan, keep=[1], progress=False)
+        rows = np.array([3, 1])
+        mined = nb.train.mine(run.model, corpus, rows, HARD, nb.infonce, seed=0)
+        ranks = nb.train.rank(run.model, corpus, "train", rows)
+        (*parts,) = nb.train.world_scores(run.model, corpus, "train", rows)
+        assert nb.train.Run is nb.retrieval.Run is type(run)
+    assert plan == dataclasses.replace(CONFIG, epochs=1, batch=40, learning_rate=2e-3, seed=0)
+    assert same(run.at(1), run.model)
+    assert ranks.tolist() == nb.retrieval.rank(run.model, corpus["train"])[rows].tolist()
+    assert sorted(np.concatenate([part.rows for part in parts])) == [1, 3]
+    assert mined.labels[:, 0].tolist() == corpus["train"].labels[rows].tolist()
+    assert [str(one.message) for one in warned] == [
+        "nb.retrieval.Plan is nb.retrieval.TrainingConfig now",
+        "nb.retrieval.link is nb.retrieval.train_retriever now",
+        "nb.train.mine is nb.retrieval.mine_negatives now",
+        "nb.train.rank is nb.retrieval.rank(model, corpus[split][rows]) now",
+        "nb.train.world_scores is nb.retrieval.world_scores(model, corpus[split][rows]) now",
+        "nb.train.Run is nb.train.Fit now",
+        "nb.retrieval.Run is nb.train.Fit now",
+    ]
+    for module in (nb.train, nb.retrieval):
+        with pytest.raises(AttributeError, match="has no attribute 'lnik'"):
+            module.lnik  # noqa: B018

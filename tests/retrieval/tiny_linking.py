@@ -14,8 +14,8 @@ import pytest
 
 import nce_bias as nb
 from nce_bias.data.linking import Entity, EntityLinking, Mention
-from nce_bias.retrieval import ranking
-from nce_bias.retrieval import training as linking
+from nce_bias.retrieval import ranking, training
+from nce_bias.train import loop
 from tests.oracles import tower as oracle
 
 COLOURS = {"red": "crimson", "blue": "azure", "green": "verdant", "white": "pale"}
@@ -96,19 +96,25 @@ def small_blocks(replace: Any) -> None:
 # --- a run that is stopped
 
 #: 4 epochs of 2 steps.
-PLAN = nb.retrieval.Plan(epochs=4, batch=20, mentions=40, learning_rate=1e-2, size=SIZE, seed=1)
+CONFIG = nb.retrieval.TrainingConfig(
+    epochs=4, batch=20, mentions=40, learning_rate=1e-2, dim=SIZE, seed=1
+)
 SAMPLER = nb.top(3) + nb.iid(nb.uniform(), 3)
-KEEP = (0, 2, 3, 6)
+CHECKPOINTS = (0, 2, 3, 6)
 
 
-def link(corpus: nb.retrieval.Corpus, folder: Any = None, **options: Any) -> nb.retrieval.Run:
-    given = {"score": nb.scores.Dual(), "sampler": SAMPLER, "plan": PLAN, "keep": KEEP, "every": 2}
-    return nb.retrieval.link(corpus, folder=folder, progress=False, **(given | options))
+def train(corpus: nb.retrieval.Corpus, folder: Any = None, **options: Any) -> nb.train.Fit:
+    given = {
+        "score": nb.scores.Dual(), "sampler": SAMPLER, "config": CONFIG,
+        "checkpoints": CHECKPOINTS, "every": 2,
+    }  # fmt: skip
+    return nb.retrieval.train_retriever(corpus, folder=folder, progress=False, **(given | options))
 
 
 def interrupt(patch: pytest.MonkeyPatch, name: str, call: int) -> None:
-    """Ctrl-C in the call-th call of a function of `linking`, before it does anything."""
-    function, calls = getattr(linking, name), []
+    """Ctrl-C in the call-th call of a function of training, before it does anything."""
+    module = loop if name == "update" else training
+    function, calls = getattr(module, name), []
 
     def interrupting(*arguments: Any, **options: Any) -> Any:
         calls.append(1)
@@ -116,7 +122,7 @@ def interrupt(patch: pytest.MonkeyPatch, name: str, call: int) -> None:
             raise KeyboardInterrupt
         return function(*arguments, **options)
 
-    patch.setattr(linking, name, interrupting)
+    patch.setattr(module, name, interrupting)
 
 
 # --- the same texts, word by word

@@ -1,6 +1,8 @@
 """`nce_bias.train`: the loop, against hand arithmetic and a plain NumPy Adam."""
 
+import inspect
 import itertools
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +13,7 @@ import optax
 import pytest
 
 from nce_bias import train
-from nce_bias.train import loop
+from nce_bias.train import loop, record
 
 
 def squared(w: Any, x: Any) -> Any:
@@ -49,9 +51,12 @@ def test_at_gives_one_unstacked_checkpoint() -> None:
     with pytest.raises(ValueError) as caught:
         fit.at(2)
     assert str(caught.value) == (
-        "no checkpoint at step 2: this run kept steps [1, 3]; "
-        "name the step in fit(..., checkpoints=...)"
+        "step: got 2; expected one of the steps that this run kept, [1, 3]. "
+        "Name the step in checkpoints=... of the call that trains."
     )
+    with pytest.warns(DeprecationWarning, match=r"run\.kept\[step\] is run\.at\(step\) now"):
+        assert {step: float(w) for step, w in fit.kept.items()} == {1: 4.0, 3: 1.0}
+    assert fit.model is fit.params
 
 
 def test_no_steps_and_no_checkpoints() -> None:
@@ -182,10 +187,15 @@ def test_an_interrupt_within_a_step_counts_the_steps_before(
 def test_an_interrupt_between_a_step_and_its_keeping_loses_no_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupting(self: Any, done: int, loss: Any) -> None:
-        raise KeyboardInterrupt
+    keep, calls = record.Record.keep, []
 
-    monkeypatch.setattr(loop.Bar, "advance", interrupting)
+    def interrupting(self: Any, state: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:  # the first is of the initial model
+            raise KeyboardInterrupt
+        keep(self, state)
+
+    monkeypatch.setattr(record.Record, "keep", interrupting)
     fit = run(10, checkpoints=[1])
     assert fit.checkpoints.tolist() == [4.0] and fit.losses.size == 1
 
@@ -238,10 +248,15 @@ def test_parameters_at_minus_infinity_are_legal() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": -1}, "steps is -1, expected 0 or more"),
+        ({"steps": -1}, "steps: got -1; expected a whole number >= 0. Pass steps=0."),
         (
             {"steps": 3, "checkpoints": [4, 0, -1]},
-            "checkpoints [-1, 4] lie outside 0..3; 0 is the initial model, `steps` the last update",
+            "checkpoints: got steps [-1, 4]; expected steps from 0 to 3. "
+            "0 is the initial model, the last number the last update.",
+        ),
+        (
+            {"steps": 3, "every": 0},
+            "every: got 0; expected a whole number >= 1. Pass every=1.",
         ),
     ],
 )
@@ -256,37 +271,144 @@ def test_nothing_to_train(params: Any) -> None:
     with pytest.raises(ValueError) as caught:
         train.fit(squared, params, [jnp.array(0.0)], optax.sgd(0.5), steps=1)
     assert str(caught.value) == (
-        "params has no floating-point array to train; pass jax arrays as the leaves "
-        "(Python numbers and integer arrays are taken as constants)"
+        "params: got no floating-point array to train; expected jax arrays as the leaves that are "
+        "trained. Python numbers and integer arrays are constants: pass jnp.asarray(value, float)."
     )
+
+
+# --- batches that depend on the model, and runs that go on
+
+
+class Towards(eqx.Module):
+    """Batches that are half of what the parameter was when the last even step was taken."""
+
+    target: Any
+
+    def __call__(self, step: int, params: Any) -> tuple[Any, Any]:
+        target = params / 2 if step % 2 == 0 else self.target
+        return target, Towards(target)
+
+
+def test_batches_may_follow_from_the_parameters() -> None:
+    """8 goes halfway to 4 twice: 6, 5; then towards 2.5: 3.75, 3.125."""
+    fit = run(4, batches=Towards(jnp.array(0.0)), checkpoints=range(5))
+    assert fit.checkpoints.tolist() == [8.0, 6.0, 5.0, 3.75, 3.125]
+
+
+BATCHES = [jnp.array(x) for x in (0.0, 4.0, 0.5, 3.0, -1.0, 2.0, 7.0)]
+
+
+@pytest.mark.parametrize("dependent", [False, True], ids=["iterable", "function"])
+def test_a_run_goes_on_from_its_folder(
+    dependent: bool, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed (nothing is written when it ends) or interrupted at each step in turn."""
+    update, left = loop.update, [0]
+
+    def ending(*arguments: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            raise error
+        return update(*arguments)
+
+    def trained(folder: Any, steps: int = 0) -> train.Fit:
+        left[0] = steps
+        batches: Any = Towards(jnp.array(0.0)) if dependent else BATCHES
+        adam = optax.adam(0.1)
+        return run(
+            7, batches=batches, optimizer=adam, folder=folder, every=2, checkpoints=[0, 3, 4, 7]
+        )
+
+    whole = trained(None)
+    monkeypatch.setattr(loop, "update", ending)
+    for error in (KeyboardInterrupt(), RuntimeError("killed")):
+        for steps in range(1, 8):
+            folder = tmp_path / f"{type(error).__name__} {steps}"
+            if isinstance(error, RuntimeError):
+                with pytest.raises(RuntimeError):
+                    trained(folder, steps)
+            else:
+                assert trained(folder, steps).status == (
+                    f"interrupted at step {steps - 1} of 7: the same call goes on from there"
+                )
+            after = trained(folder)
+            for one, two in zip(jax.tree.leaves(after), jax.tree.leaves(whole), strict=True):
+                assert np.asarray(one).tobytes() == np.asarray(two).tobytes()
+    again = trained(folder, 1)  # done: not even begun
+    assert again.status == "ok" and np.array_equal(again.losses, whole.losses)
+
+
+def test_an_interrupt_at_any_line_loses_nothing(tmp_path: Any) -> None:
+    """Ctrl-C between any two lines of `fit`, from its first batch to its end."""
+    code = inspect.unwrap(loop.fit).__code__
+
+    def interrupted(folder: Any, line: int = -1) -> tuple[train.Fit | None, int]:
+        """Interrupted at a line after the first batch was made; and how many of them it came to."""
+        seen = 0
+
+        def local(frame: Any, event: str, _: Any) -> Any:
+            nonlocal seen
+            if event == "line" and "batch" in frame.f_locals:
+                seen += 1
+                if seen == line:
+                    raise KeyboardInterrupt
+            return local
+
+        sys.settrace(lambda frame, *_: local if frame.f_code is code else None)
+        try:
+            fit = run(3, folder=folder, every=2, batches=BATCHES, checkpoints=[0, 1, 2, 3])
+            return fit, seen
+        except KeyboardInterrupt:
+            return None, seen
+        finally:
+            sys.settrace(None)
+
+    expected, lines = interrupted(None)
+    assert expected is not None and lines > 20
+    for line in range(1, lines + 1):
+        interrupted(tmp_path / str(line), line)
+        found, _ = interrupted(tmp_path / str(line))
+        assert found is not None and found.status == "ok"
+        for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            assert np.asarray(one).tobytes() == np.asarray(two).tobytes(), line
+
+
+def test_an_interrupt_does_not_hide_a_loss_that_is_not_finite() -> None:
+    def batches() -> Any:
+        yield jnp.array(np.nan)
+        raise KeyboardInterrupt
+
+    status = run(4, batches=batches()).status
+    assert status.startswith(
+        "interrupted at step 1 of 4: everything up to there is kept; loss is nan"
+    )
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Any) -> None:
+    run(2, folder=tmp_path, configuration={"rate": 0.5})
+    with pytest.raises(
+        ValueError, match=r"of rate = 0\.5, steps = 2; expected rate = 1\.0, steps = 3"
+    ):
+        run(3, folder=tmp_path, configuration={"rate": 1.0})
+    with pytest.raises(ValueError, match=r"of checkpoints = \[\]; expected checkpoints = \[1\]"):
+        run(2, folder=tmp_path, configuration={"rate": 0.5}, checkpoints=[1])
 
 
 # --- progress
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_shows_on_a_terminal_alone(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(loop, "PATIENCE", 0.0)
-    monkeypatch.setattr(loop, "REFRESH", 0.0)
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    if terminal:  # rich's own switch
-        monkeypatch.setenv("TTY_COMPATIBLE", "1")
-        monkeypatch.setenv("TTY_INTERACTIVE", "1")
-    run(3)
-    shown = capsys.readouterr()
-    assert ("training, loss" in shown.err) is terminal
-    assert shown.out == ""
+def test_the_bar_is_told_each_step_and_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
 
+    class Noted(loop.Bar):
+        def advance(self, steps: int = 1, note: Any = None) -> None:
+            super().advance(steps, note)
+            told.append((self._done, self._total, self._enabled, note and note()))
 
-def test_a_short_run_shows_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    run(3)
-    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(loop, "Bar", Noted)
+    run(2, progress=False)
+    first, second = "loss 32.0000", "loss 8.0000"
+    assert told == [(0, 2, False, None), (1, 2, False, first), (2, 2, False, second)]
 
 
 # --- cross entropy
