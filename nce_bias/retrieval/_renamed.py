@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-from nce_bias.retrieval._corpus import Corpus, Mentions
+from nce_bias.retrieval._corpus import Corpus
 from nce_bias.retrieval._retriever import Retriever, retriever
 from nce_bias.retrieval.mining import Mined, mine_negatives
-from nce_bias.retrieval.ranking import Scored, rank, world_scores
+from nce_bias.retrieval.ranking import rank, world_scores
 from nce_bias.retrieval.training import TrainingConfig, train_retriever
 from nce_bias.retrieval.world_bias import pull_back
 from nce_bias.train.record import Fit
@@ -24,32 +23,25 @@ def _link(*given: Any, plan: TrainingConfig | None = None, keep: Any = (), **opt
 
 
 def _mine(
-    model: Retriever, corpus: Corpus, rows: Any, *others: Any, split: str = "train", **options: Any
+    model: Any, corpus: Corpus, rows: Any, *given: Any, split="train", **options: Any
 ) -> Mined:
-    return mine_negatives(model, corpus[split][rows], *others, **options)
+    return mine_negatives(model, corpus[split][rows], *given, **options)
 
 
 def _retriever(corpus: Corpus, score: Any, *, size: int = 64, seed: int = 0) -> Retriever:
     return retriever(corpus, score, dim=size, seed=seed)
 
 
-def _some(corpus: Corpus, split: str, rows: Any) -> Mentions:
-    return corpus[split] if rows is None else corpus[split][rows]
+def _rank(model: Any, corpus: Corpus, split: str, rows: Any = slice(None)) -> Any:
+    return rank(model, corpus[split][rows])
 
 
-def _rank(model: Retriever, corpus: Corpus, split: str, rows: Any = None) -> Any:
-    return rank(model, _some(corpus, split, rows))
+def _world_scores(model: Any, corpus: Corpus, split: str, rows: Any = slice(None)) -> Any:
+    mentions = corpus[split][rows]
+    return (p._replace(rows=mentions.rows[p.rows]) for p in world_scores(model, mentions))
 
 
-def _world_scores(
-    model: Retriever, corpus: Corpus, split: str, rows: Any = None
-) -> Iterator[Scored]:
-    mentions = _some(corpus, split, rows)
-    for part in world_scores(model, mentions):
-        yield part._replace(rows=mentions.rows[part.rows])
-
-
-def _pull_back(model: Retriever, corpus: Corpus, split: str, rows: Any, cotangents: Any) -> Any:
+def _pull_back(model: Any, corpus: Corpus, split: str, rows: Any, cotangents: Any) -> Any:
     return pull_back(model, corpus[split][rows], cotangents)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -142,10 +142,9 @@ def evaluate(
     """
     found = np.atleast_2d(_checked(ranks))
     names, values = _metrics(found, at)
-    drawing = _Drawing(draws, seed, level)
-    return _table([values], worlds, names, (0.0, 1.0), drawing).assign(
-        seeds=str(len(found)), mentions=found.shape[1]
-    )
+    drawing = {"draws": draws, "seed": seed, "level": level}
+    table = _table([values], worlds, names, (0.0, 1.0), **drawing)
+    return table.assign(seeds=str(len(found)), mentions=found.shape[1])
 
 
 def compare(  # noqa: PLR0913
@@ -221,7 +220,7 @@ def compare(  # noqa: PLR0913
     _, values_b = _metrics(b, at)
     parts = [values_a - values_b] if paired_seeds else [values_a, -values_b]
     seeds = str(len(a)) if len(a) == len(b) else f"{len(a)}, {len(b)}"
-    table = _table(parts, worlds, names, (-1.0, 1.0), _Drawing(draws, seed, level))
+    table = _table(parts, worlds, names, (-1.0, 1.0), draws=draws, seed=seed, level=level)
     return table.assign(seeds=seeds, mentions=a.shape[1])
 
 
@@ -282,30 +281,21 @@ def _metrics(
     return [*(f"recall@{k}" for k in counts), "mrr"], np.stack(rows, axis=1)
 
 
-class _Drawing(NamedTuple):
-    """How an interval is drawn."""
-
-    draws: int
-    seed: int
-    level: float
-
-
 def _table(
     parts: Sequence[Float[np.ndarray, "_ k n"]],
     worlds: Any,
     names: Sequence[str],
     bounds: tuple[float, float],
-    drawing: _Drawing,
+    **drawing: Any,
 ) -> pd.DataFrame:
     strata = _strata(worlds, parts[0].shape[-1])
-    check_count("draws", drawing.draws, least=2)
-    if not 0 < drawing.level < 1:
-        raise refuse(
-            "level", f"got {drawing.level!r}", "a number inside (0, 1)", "Pass level=0.95."
-        )
+    check_count("draws", drawing["draws"], least=2)
+    if not 0 < drawing["level"] < 1:
+        given = f"got {drawing['level']!r}"
+        raise refuse("level", given, "a number inside (0, 1)", "Pass level=0.95.")
     sizes = np.array([len(rows) for rows in strata])
     averages = np.stack([sizes / sizes.sum(), np.full(len(sizes), 1 / len(sizes))])
-    interval = crossed(parts, strata, averages, **drawing._asdict())
+    interval = crossed(parts, strata, averages, **drawing)
     table = pd.DataFrame(itertools.product(names, AVERAGES), columns=["metric", "average"])
     columns = interval._replace(low=interval.low.clip(*bounds), high=interval.high.clip(*bounds))
     for name, column in columns._asdict().items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -101,10 +101,8 @@ class Score(eqx.Module):
     with every other label: there is nothing to attend to. Either gradient is 0.
     """
 
-    @property
-    def columns(self) -> Pooled | None:
-        """What it takes of each side; None for one that reads pairs, which cannot retrieve."""
-        return None
+    #: What it takes of each side; None for one that reads pairs, which cannot retrieve.
+    columns: ClassVar[Pooled | None] = None
 
     @abstractmethod
     def form(self, E: States, e_mask: Mask, F: LabelStates, f_mask: LabelMask) -> Form:

@@ -22,9 +22,7 @@ class Dual(Score):
     11.0
     """
 
-    @property
-    def columns(self) -> Pooled:
-        return Pooled(1, 1)
+    columns = Pooled(1, 1)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         C, D = first(e_mask, E.dtype)[:, None], first(f_mask, F.dtype)[:, None]

@@ -65,9 +65,7 @@ class Poly(Score):
     codes: Float[Array, "m H"] = eqx.field(converter=_codes)
     sharpness: float | Float[Array, ""] = eqx.field(converter=_sharpness, default=1.0)
 
-    @property
-    def columns(self) -> Pooled:
-        return Pooled(0, 1)
+    columns = Pooled(0, 1)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         E, F = real(E, e_mask), real(F, f_mask)

@@ -25,9 +25,7 @@ class Som(Score):
     9.0
     """
 
-    @property
-    def columns(self) -> Pooled:
-        return Pooled(0, 0)
+    columns = Pooled(0, 0)
 
     def form(self, E, e_mask, F, f_mask) -> Form:
         E, F = real(E, e_mask), real(F, f_mask)

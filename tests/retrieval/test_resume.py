@@ -91,17 +91,6 @@ def test_an_interrupted_run_goes_on(
     assert identical(train(corpus, tmp_path), whole)
 
 
-def test_a_run_may_be_interrupted_many_times(
-    corpus: nb.retrieval.Corpus, whole: nb.train.Fit, tmp_path: Any
-) -> None:
-    for done in range(8):
-        with pytest.MonkeyPatch.context() as patch:
-            interrupt(patch, "update", 2)
-            run = train(corpus, tmp_path)
-        assert run.losses.shape == (min(done + 1, 8),)
-    assert identical(train(corpus, tmp_path), whole)
-
-
 SLOW = """
 import sys, time
 from nce_bias.train import loop

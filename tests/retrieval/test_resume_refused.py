@@ -94,17 +94,3 @@ def test_a_sampler_of_other_probabilities_is_another_run(
         train(corpus, tmp_path, sampler=one)
     message = refusal(corpus, tmp_path, sampler=other)
     assert message.startswith(f"checkpoint: got {tmp_path / 'checkpoint.eqx'} of ")
-
-
-def test_a_damaged_checkpoint_is_not_begun_again(
-    corpus: nb.retrieval.Corpus, stopped: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    """Neither is it overwritten: that is for the user to say."""
-    path = tmp_path / "checkpoint.eqx"
-    whole = (stopped / "checkpoint.eqx").read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    assert refusal(corpus, tmp_path) == (
-        f"checkpoint: got {path}, which is cut, altered or of another program; "
-        "expected a file that a run wrote. Remove it: the run begins again."
-    )
-    assert path.read_bytes() == whole[: len(whole) // 2]
