@@ -103,8 +103,7 @@ def found(name):
 
     def compute(inputs):
         return nb.gradient_bias(
-            score,
-            params(),
+            nb.ScoreModel(score, params()),
             inputs,
             cases.POPULATION,
             sampler,
@@ -170,7 +169,7 @@ def test_one_input_needs_no_axis():
     sampler = nb.top(2)
     one, rows = jax.jit(
         lambda x: [
-            nb.gradient_bias(score, params(), part, population, sampler)
+            nb.gradient_bias(nb.ScoreModel(score, params()), part, population, sampler)
             for part, population in [(x[0], cases.POPULATION[0]), (x[:1], cases.POPULATION[:1])]
         ]
     )(X)
@@ -181,7 +180,9 @@ def test_one_input_needs_no_axis():
 
 def test_scores_as_parameters_give_the_bias_itself():
     result = jax.jit(
-        lambda s: nb.gradient_bias(lambda s, _: s, s, 0.0, cases.POPULATION[0], nb.top(2))
+        lambda s: nb.gradient_bias(
+            nb.ScoreModel(lambda s, _: s, s), 0.0, cases.POPULATION[0], nb.top(2)
+        )
     )(cases.SCORES[0])
     np.testing.assert_allclose(result.bias, result.moments.bias, rtol=0, atol=1e-15)
     np.testing.assert_allclose(result.norm, result.moments.bias_norm, rtol=1e-12)
@@ -196,8 +197,7 @@ def sampled():
 
     def one(key):
         result = nb.gradient_bias(
-            score,
-            params(),
+            nb.ScoreModel(score, params()),
             X,
             cases.POPULATION,
             sampler,
