@@ -9,12 +9,12 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
 `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
 `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
-`with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for a
-model's parameters, `gradient_bias`; for many cells at once, `sweep`. What follows from them:
-`optimal_proposal`, `fixed_point`. Conventions of published code by name: `presets`. Whether a
-sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its
-scores, training, retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`,
-loaded when first used.
+`with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
+parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for many cells at once, `sweep`. What
+follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by name:
+`presets`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real label
+spaces, text and its scores, training, retrievers, figures: `data`, `text`, `scores`, `train`,
+`retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -31,6 +31,7 @@ from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.engine._exact import exact
 from nce_bias.engine._gradient_bias import GradientBias, gradient_bias
 from nce_bias.engine._monte_carlo import monte_carlo
+from nce_bias.engine._pull_back import ScoreModel, pull_back
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import (
     LOSSES,
@@ -80,6 +81,7 @@ __all__ = [
     "OptimalProposal",
     "Problem",
     "SamplerCheck",
+    "ScoreModel",
     "binary_nce",
     "check_sampler",
     "data",
@@ -101,6 +103,7 @@ __all__ = [
     "poisson",
     "popularity",
     "presets",
+    "pull_back",
     "ranking_nce",
     "retrieval",
     "sampled_softmax",

@@ -1,14 +1,16 @@
-r"""From score space to parameters: one vector-Jacobian product.
+r"""The bias and variance of a contrastive gradient over a model's parameters.
 
 Theorem 3.1 of Zhang & Stratos (2021):  b_i = sum_x pop(x) sum_y eps(y|x) ds(x, y)/dtheta_i, so the
-bias of the gradient with respect to any parameters is the pull-back of the score-space bias. The
-engine never sees the model, and the model never sees the sampler.
+bias of the gradient with respect to any parameters is the pull-back of the score-space bias. Two
+engines answer, exactly or by sampling, with the same record of parts.
 """
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,9 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from nce_bias._checks import refuse
-from nce_bias.engine._exact import exact, is_separable, sized_for
-from nce_bias.engine._monte_carlo import batch_means, jackknife, monte_carlo, unbiased_square
-from nce_bias.engine.gradient_variance import second_moments
+from nce_bias.engine._exact import is_separable
+from nce_bias.engine._pull_back import ScoreModel, check_model, inner, linearize_scores
+from nce_bias.engine.gradient_engines import Parts, Question, by_sampling, exactly
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import Loss, infonce
 from nce_bias.numerics.quadrature import TOLERANCE
@@ -29,6 +31,8 @@ from nce_bias.samplers import Sampler
 CHEAP = 2**16
 #: The same where negatives are not independent.
 CHEAP_MATRIX = 2**10
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class GradientBias(eqx.Module):
@@ -80,30 +84,52 @@ class GradientBias(eqx.Module):
         )
 
 
-def gradient_bias(
-    score_fn: Callable[[PyTree, PyTree], Float[Array, " V"]],
-    params: PyTree,
+def _old_call_for_one_release(function: F) -> F:
+    """Take ``(score_fn, params, inputs, population, sampler, loss, weights)`` too, and say so."""
+    names = ("score_fn", "params", "inputs", "population", "sampler", "loss", "weights")
+
+    @functools.wraps(function)
+    def either(*arguments: Any, **options: Any) -> Any:
+        old = dict(zip(names, arguments, strict=False)) | options
+        if isinstance(old.get("sampler"), Sampler) and {"score_fn", "params"} <= set(old):
+            new = (
+                f"nb.{function.__name__}(nb.ScoreModel(score_fn, params), inputs, population, ...)"
+            )
+            warnings.warn(
+                f"nb.{function.__name__}(score_fn, params, inputs, population, ...) is {new} now; "
+                "the next release takes the old call no more",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            model = ScoreModel(old.pop("score_fn"), old.pop("params"))
+            return function(model, **old)
+        return function(*arguments, **options)
+
+    return either  # type: ignore[return-value]
+
+
+@_old_call_for_one_release
+def gradient_bias(  # noqa: PLR0913
+    model: ScoreModel,
     inputs: PyTree,
     population: Any,
     sampler: Sampler,
     loss: Loss = infonce,
-    weights: Any = None,
     *,
+    weights: Any = None,
     popularity: Any = None,
     key: PRNGKeyArray | None = None,
     draws: int | None = None,
     variance: bool | None = None,
-    **options: Any,
+    tolerance: float = TOLERANCE,
+    split: bool | None = None,
 ) -> GradientBias:
-    """The bias of the contrastive gradient with respect to `params`.
+    """The bias of the contrastive gradient with respect to a model's parameters.
 
     Parameters
     ----------
-    score_fn : callable
-        ``score_fn(params, x) -> scores [V]`` for one input x, differentiable by JAX: an Equinox
-        module's call, a Flax function, plain pytrees.
-    params : pytree
-        Leaves that are not floating arrays (activation functions, sizes) are left alone.
+    model : ScoreModel
+        ``nb.ScoreModel(score_fn, params)`` with ``score_fn(params, x) -> scores [V]``.
     inputs : pytree
         One input for a `[V]` population, else leaves with a leading axis X.
     population, weights, popularity
@@ -117,8 +143,8 @@ def gradient_bias(
         for each node of the integral. Default: for up to 2^16 pairs of an input and a label, and
         2^10 where negatives are drawn without replacement or from `poisson` (V second derivatives
         there, see `nce_bias.engine.gradient_variance`).
-    **options
-        `tolerance` and `split` of `exact`.
+    tolerance, split
+        As for `exact`; Monte Carlo has no use for them.
 
     Returns
     -------
@@ -127,17 +153,18 @@ def gradient_bias(
     Raises
     ------
     ValueError
-        As for `Problem` and the engine; only one of `key` and `draws` given.
+        As for `ScoreModel`, `Problem` and the engine; only one of `key` and `draws` given.
 
     Examples
     --------
     >>> import jax.numpy as jnp
-    >>> linear = lambda params, x: params @ x
+    >>> linear = ScoreModel(lambda params, x: params @ x, jnp.eye(3))
     >>> found = gradient_bias(
-    ...     linear, jnp.eye(3), jnp.array([1., 0., 0.]), jnp.array([.5, .3, .2]), iid(uniform(), 2))
+    ...     linear, jnp.array([1., 0., 0.]), jnp.array([.5, .3, .2]), iid(uniform(), 2))
     >>> found.bias.shape
     (3, 3)
     """
+    check_model(model)
     if (key is None) != (draws is None):
         raise refuse(
             "key, draws",
@@ -145,128 +172,44 @@ def gradient_bias(
             "both (Monte Carlo) or neither (exact)",
             "Pass key=jax.random.key(0), draws=10_000.",
         )
-    trainable, fixed = eqx.partition(params, eqx.is_inexact_array)
-    one = jnp.ndim(population) == 1
-    rows_of = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], inputs) if one else inputs
-    score_one = _Scores(score_fn, fixed)
-    scores, pull_back = jax.vjp(
-        lambda part: (
-            score_one(part, inputs) if one else jax.vmap(lambda x: score_one(part, x))(inputs)
-        ),
-        trainable,
-    )
+    many = jnp.ndim(population) != 1
+    scores, back = linearize_scores(model, inputs, many=many)
     problem = Problem(scores, population, popularity, weights)
-
-    def pull(rows: Float[Array, "X V"]) -> PyTree:
-        cotangent = (problem.weights[:, None] * rows).reshape(problem.scores.shape)
-        return pull_back(cotangent.astype(scores.dtype))[0]
-
-    model = jnp.exp(jnp.atleast_2d(problem.log_model))
-    exact_gradient = pull(model - problem.population_rows)
-    wanted = _is_cheap(problem, sampler) if variance is None else variance
-    examples = score_one, trainable, rows_of
-    second = second_error = jnp.asarray(jnp.nan)
-    if key is None:
-        moments = exact(problem, sampler, loss, **options)
-        bias = pull(jnp.atleast_2d(moments.bias))
-        square, spread = _inner(bias, bias), jnp.zeros(())
-        contrastive = jax.tree.map(jnp.subtract, exact_gradient, bias)
-        gradient = jnp.atleast_2d(moments.gradient)
-        each = _mean_inner(*examples, problem.weights, gradient, gradient)
-        across, second_error = each - _inner(contrastive, contrastive), jnp.zeros(())
-        if wanted:
-            tolerance = options.get("tolerance", TOLERANCE)
-            sized, nodes = sized_for(problem, sampler, loss, tolerance)
-            second = second_moments(*examples, problem, sized, loss, nodes, tolerance)
-            second = problem.weights @ second - each
-    else:
-        assert draws is not None
-        moments = monte_carlo(problem, sampler, loss, key=key, draws=draws, **options)
-        bias = pull(jnp.atleast_2d(moments.bias))
-        contrastive = jax.tree.map(jnp.subtract, exact_gradient, bias)
-        measure = _SquaredNorm(*examples[:2]) if wanted else None
-        means = batch_means(problem, sampler, loss, key, draws, measure, rows_of)
-        gradients = means.selection - problem.population_rows
-        count, total = len(gradients), jnp.sum(gradients, axis=0)
-
-        def products(gradient):
-            part, whole = pull(model - problem.population_rows - gradient), pull(gradient)
-            rows = (
-                _mean_inner(*examples, problem.weights, gradient, other)
-                for other in (total, gradient)
-            )
-            return (
-                (count * _inner(part, bias), _inner(part, part)),
-                (count * _inner(whole, contrastive), _inner(whole, whole)),
-                tuple(rows),
-            )
-
-        squares = (unbiased_square(*pair) for pair in jax.lax.map(products, gradients))
-        (square, without), (length, _), (each, each_without) = squares
-        spread, across = jackknife(without), each - length
-        if wanted:
-            measured = means.measured @ problem.weights
-            left_out = (jnp.sum(measured) - measured) / (count - 1)
-            second, second_error = jnp.mean(measured) - each, jackknife(left_out - each_without)
-    size = jnp.sqrt(jnp.abs(square))
-    exact_size = jnp.sqrt(_inner(exact_gradient, exact_gradient))
-    return GradientBias(
-        bias=bias,
-        exact_gradient=exact_gradient,
-        norm=jnp.sign(square) * size,
-        relative_norm=jnp.sign(square) * size / exact_size,
-        cosine=_inner(contrastive, exact_gradient)
-        / (exact_size * jnp.sqrt(_inner(contrastive, contrastive))),
-        standard_error=jnp.sqrt(jnp.abs(square) + spread) - size,
-        variance=second,
-        variance_error=second_error,
-        variance_inputs=across,
-        moments=moments,
+    question = Question(
+        model=model,
+        inputs=inputs if many else jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], inputs),
+        problem=problem,
+        sampler=sampler,
+        loss=loss,
+        back=back,
+        with_variance=_is_cheap(problem, sampler) if variance is None else variance,
     )
+    if key is None or draws is None:
+        return _report(question, exactly(question, tolerance, split))
+    return _report(question, by_sampling(question, key, draws))
 
 
-class _Scores(eqx.Module):
-    """score_fn as a function of the trainable part alone.
-
-    Scores of lower precision than the engine's are lifted to it, so that a float32 model can be
-    asked about in float64; what is pulled back returns to the parameters' own.
-    """
-
-    score_fn: Callable[[PyTree, PyTree], Float[Array, " V"]]
-    fixed: PyTree
-
-    def __call__(self, trainable: PyTree, x: PyTree) -> Float[Array, " V"]:
-        scores = jnp.asarray(self.score_fn(eqx.combine(trainable, self.fixed), x))
-        return scores.astype(jnp.promote_types(scores.dtype, jnp.result_type(float)))
-
-
-class _SquaredNorm(eqx.Module):
-    """||J^T a||^2 of one input."""
-
-    score_one: _Scores
-    trainable: PyTree
-
-    def __call__(self, x: PyTree, cotangent: Float[Array, " V"]) -> Float[Array, ""]:
-        pulled = jax.vjp(lambda part: self.score_one(part, x), self.trainable)[1](cotangent)
-        return _inner(*pulled, *pulled)
-
-
-@eqx.filter_jit
-def _mean_inner(score_one, trainable, inputs, weights, a, b) -> Float[Array, ""]:
-    """sum_x pop(x) <J_x^T a_x, J_x^T b_x>."""
-
-    def row(entry):
-        x, first, second = entry
-        pull_back = jax.vjp(lambda part: score_one(part, x), trainable)[1]
-        return _inner(*pull_back(first), *pull_back(second))
-
-    return weights @ jax.lax.map(row, (inputs, a, b))
+def _report(question: Question, parts: Parts) -> GradientBias:
+    exact_gradient = question.pull(question.exact_rows)
+    contrastive = jax.tree.map(jnp.subtract, exact_gradient, parts.bias)
+    exact_size = jnp.sqrt(inner(exact_gradient, exact_gradient))
+    size = jnp.sqrt(jnp.abs(parts.bias_square))
+    norm = jnp.sign(parts.bias_square) * size
+    return GradientBias(
+        bias=parts.bias,
+        exact_gradient=exact_gradient,
+        norm=norm,
+        relative_norm=norm / exact_size,
+        cosine=inner(contrastive, exact_gradient)
+        / (exact_size * jnp.sqrt(inner(contrastive, contrastive))),
+        standard_error=jnp.sqrt(jnp.abs(parts.bias_square) + parts.bias_square_error) - size,
+        variance=parts.variance,
+        variance_error=parts.variance_error,
+        variance_inputs=parts.variance_inputs,
+        moments=parts.moments,
+    )
 
 
 def _is_cheap(problem: Problem, sampler: Sampler) -> bool:
     pairs = problem.labels * problem.weights.shape[0]
     return pairs <= (CHEAP if is_separable(problem, sampler) else CHEAP_MATRIX)
-
-
-def _inner(a: PyTree, b: PyTree) -> Float[Array, ""]:
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)), jnp.zeros(()))

@@ -19,6 +19,7 @@ class Binary(eqx.Module):
     beside its norm. `selection` is gradient + pop and sums to anything.
     """
 
+    normalized = False  # whether v holds the chances of a softmax to pick each candidate
     name: str = eqx.field(static=True)
     gold: str = eqx.field(static=True)
     negatives: str = eqx.field(static=True)

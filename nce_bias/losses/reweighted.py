@@ -36,6 +36,7 @@ from nce_bias.samplers import Law, Sampler
 class Reweighted(eqx.Module):
     """See the module."""
 
+    normalized = False  # whether v holds the chances of a softmax to pick each candidate
     name: str = eqx.field(static=True)
     tau: float = eqx.field(static=True)
     beta: float = eqx.field(static=True)

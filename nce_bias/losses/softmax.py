@@ -23,6 +23,7 @@ class CandidateSoftmax(eqx.Module):
     gold, and the set of negatives must never be empty.
     """
 
+    normalized = True  # whether v holds the chances of a softmax to pick each candidate
     name: str = eqx.field(static=True)
     gold: str = eqx.field(static=True)
     negatives: str = eqx.field(static=True)

@@ -6,7 +6,7 @@ q that minimises the bias can be found. For one input it solves
     minimise  ||p - gamma(q)||   over  q_y >= floor,  sum_y q_y = 1,
 
 for several inputs, which share one q, it is the norm weighted by pop(x), sum_x pop(x) ||.||^2; with
-a score function, the norm of the bias of its parameters, b = sum_x pop(x) J_x^T eps(.|x).
+a model, the norm of the bias of its parameters, b = sum_x pop(x) J_x^T eps(.|x).
 
 **When zero can be reached.** One input has V - 1 unknowns for V - 1 equations: q can be exactly
 unbiased, at an isolated point. X inputs have X times as many equations, so a shared q is unbiased
@@ -34,40 +34,39 @@ kept, gamma is linear in q and the minimum global; otherwise it is local.
 
 **Certificate.** `gap` is max over q' of <grad, q - q'> with grad that of half the squared norm: 0
 exactly at a stationary point of the constrained problem, labels with q = 0 included; where the
-problem is convex, half the squared norm exceeds its minimum by no more (Frank & Wolfe, 1956).
+problem is convex, half the squared norm exceeds its minimum by no more (Frank & Wolfe, 1956). The
+search goes on until it is closed, and where rounding keeps it open the angle between residuals and
+every move decides (`nce_bias.optimal.certificate`).
 """
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from nce_bias import proposals
 from nce_bias._checks import check_count, is_traced, refuse
 from nce_bias.engine._exact import exact
+from nce_bias.engine._pull_back import ScoreModel
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import Loss, infonce
-from nce_bias.optimal.objective import Objective, pull_back
+from nce_bias.optimal.certificate import certify
+from nce_bias.optimal.objective import Objective, parameter_space
 from nce_bias.optimal.search import descend, least_squares
 from nce_bias.problem import Problem
-from nce_bias.proposals import (
-    FromProbabilities,
-    Proposal,
-    from_probabilities,
-    log_proposal_rows,
-    model,
-    popularity,
-    uniform,
-)
 from nce_bias.samplers import iid
 
 #: Elements of the Jacobian [X V, V] up to which it is formed.
 DENSE = 2**21
-#: `gap` at a minimum, relative to half the squared norm; and in rounding errors, for float32.
-GAP, ROUNDINGS = 1e-6, 256
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OptimalProposal(eqx.Module):
@@ -80,11 +79,11 @@ class OptimalProposal(eqx.Module):
     log_q : [V]
         Its logarithm.
     bias_norm : scalar
-        What was minimised: the weighted ||p - gamma||, or ||b|| of a score function's parameters.
+        What was minimised: the weighted ||p - gamma||, or ||b|| of a model's parameters.
     moments : Moments
         Of the negatives drawn from q; `moments.bias_norm` is always the score-space norm.
     status : str
-        "ok: zero reached", "ok: minimum" or "did not converge: ..., best returned".
+        "ok: zero reached", "ok: minimum" or "did not converge: best returned; ...".
     steps : int
         Evaluations of the bias.
     gradient_norm : float
@@ -93,7 +92,7 @@ class OptimalProposal(eqx.Module):
         See the module: 0 at a minimum, also where that has q = 0 somewhere.
     """
 
-    proposal: FromProbabilities
+    proposal: proposals.FromProbabilities
     log_q: Float[Array, " V"]
     bias_norm: Float[Array, ""]
     moments: Moments
@@ -112,17 +111,36 @@ class OptimalProposal(eqx.Module):
         )
 
 
-def optimal_proposal(
+def _old_call_for_one_release(function: F) -> F:
+    """Take ``score_fn=`` and ``params=`` in place of ``model=`` too, and say so."""
+
+    @functools.wraps(function)
+    def either(*arguments: Any, **options: Any) -> Any:
+        if "score_fn" in options and "params" in options:
+            warnings.warn(
+                "nb.optimal_proposal(..., score_fn=, params=) is nb.optimal_proposal(..., "
+                "model=nb.ScoreModel(score_fn, params)) now; the next release takes the old call "
+                "no more",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            options["model"] = ScoreModel(options.pop("score_fn"), options.pop("params"))
+        return function(*arguments, **options)
+
+    return either  # type: ignore[return-value]
+
+
+@_old_call_for_one_release
+def optimal_proposal(  # noqa: PLR0913
     problem: Problem,
     m: int,
     loss: Loss = infonce,
     *,
     hits: str = "mask",
     floor: float = 0.0,
-    score_fn: Callable[[PyTree, PyTree], Float[Array, " V"]] | None = None,
-    params: PyTree = None,
+    model: ScoreModel | None = None,
     inputs: PyTree = None,
-    start: Proposal | None = None,
+    start: proposals.Proposal | None = None,
     steps: int = 200,
     tolerance: float = 1e-12,
 ) -> OptimalProposal:
@@ -138,9 +156,9 @@ def optimal_proposal(
     floor : float
         Least probability of a label, in [0, 1/V]: q_y >= floor. Without it q may leave labels out,
         and they are never drawn.
-    score_fn, params, inputs
-        As for `gradient_bias`, all three or none: minimise the bias of the parameters. The scores
-        of `problem` must be those of the score function.
+    model, inputs
+        As for `gradient_bias`: minimise the bias of the model's parameters in place of that of the
+        scores. The scores of `problem` must be those of the model.
     start : proposal, optional
         Where to begin. Default: the best of uniform, popularity and model (its mean over inputs).
     steps : int
@@ -156,8 +174,8 @@ def optimal_proposal(
     Raises
     ------
     ValueError
-        A floor outside [0, 1/V], some of score_fn, params, inputs, scores that are not the score
-        function's, or what `iid` and `exact` refuse.
+        A floor outside [0, 1/V], scores that are not the model's, or what `ScoreModel`, `iid` and
+        `exact` refuse.
 
     Notes
     -----
@@ -177,6 +195,42 @@ def optimal_proposal(
     True
     """
     check_count("steps", steps)
+    _check(problem, floor)
+    to_parameters = parameter_space(problem, model, inputs)
+    starts = [start] if start is not None else [factory() for factory in STARTS]
+    sampler = iid(starts[0], m, hits)
+    exact(problem, sampler, loss, split=False)  # refuses what does not fit
+    objective = Objective.of(problem, sampler, loss, floor=floor, to_parameters=to_parameters)
+    points = [_inside(proposal, problem, floor) for proposal in starts]
+    norms = [float(np.linalg.norm(objective.residuals(b))) for b in points]
+    dense = problem.scores.size * problem.labels <= DENSE
+    search = least_squares if dense else descend
+    b, used = search(objective, points[int(np.nanargmin(norms))], steps, tolerance)
+    b = b / b.sum()
+    certificate = certify(objective, b, dense=dense)
+    q = floor + (1 - problem.labels * floor) * b
+    proposal = proposals.from_probabilities(np.asarray(q / q.sum(), problem.scores.dtype))
+    moments = exact(problem, iid(proposal, m, hits), loss)
+    in_scores = to_parameters is None
+    return OptimalProposal(
+        proposal=proposal,
+        log_q=proposal.log_q,
+        bias_norm=moments.bias_norm
+        if in_scores
+        else jnp.asarray(certificate.norm, proposal.log_q.dtype),
+        moments=moments,
+        status=certificate.status(max(tolerance, float(moments.error)), used >= steps),
+        steps=used,
+        gradient_norm=certificate.gradient_norm,
+        gap=certificate.gap,
+    )
+
+
+#: Where a search may begin.
+STARTS = (proposals.uniform, proposals.popularity, proposals.model)
+
+
+def _check(problem: Problem, floor: float) -> None:
     if is_traced(problem):
         raise refuse(
             "problem",
@@ -184,58 +238,19 @@ def optimal_proposal(
             "concrete ones",
             "Call optimal_proposal outside jax.jit, jax.vmap and jax.grad.",
         )
-    labels = problem.labels
-    if not 0 <= floor <= 1 / labels:
+    if not 0 <= floor <= 1 / problem.labels:
         raise refuse(
             "floor",
             f"got {floor!r}",
-            f"0 <= floor <= 1/V = {1 / labels:g}",
+            f"0 <= floor <= 1/V = {1 / problem.labels:g}",
             "Every q_y is at least the floor, and they sum to 1.",
         )
-    pull = pull_back(problem, score_fn, params, inputs)
-    candidates = [start] if start is not None else [uniform(), popularity(), model()]
-    exact(problem, iid(candidates[0], m, hits), loss, split=False)  # refuses what does not fit
-    objective = Objective(problem, loss, hits, floor, pull, m)
-    points = [_inside(proposal, problem, floor) for proposal in candidates]
-    norms = [float(np.linalg.norm(objective.residuals(b))) for b in points]
-    search = least_squares if problem.scores.size * labels <= DENSE else descend
-    b, used = search(objective, points[int(np.nanargmin(norms))], steps)
-    b = b / b.sum()
-    half, slope = objective.half_square(b)
-    norm, gap = (2 * half) ** 0.5, max(0.0, -float(slope.min()))
-    q = floor + (1 - labels * floor) * b
-    proposal = from_probabilities(np.asarray(q / q.sum(), problem.scores.dtype))
-    moments = exact(problem, iid(proposal, m, hits), loss)
-    zero = max(tolerance, float(moments.error))
-    eps = float(np.finfo(problem.scores.dtype).eps)
-    return OptimalProposal(
-        proposal=proposal,
-        log_q=proposal.log_q,
-        bias_norm=moments.bias_norm if pull is None else jnp.asarray(norm, proposal.log_q.dtype),
-        moments=moments,
-        status=_status(norm, gap, zero, eps, used, steps),
-        steps=used,
-        gradient_norm=float(np.linalg.norm(b * slope)),
-        gap=gap,
-    )
 
 
-def _status(norm: float, gap: float, zero: float, eps: float, used: int, steps: int) -> str:
-    if norm <= zero:
-        return "ok: zero reached"
-    relative = gap / (0.5 * norm**2)
-    if relative <= max(GAP, ROUNDINGS * eps):
-        return "ok: minimum"
-    remedy = "raise steps" if used >= steps else "try another start or a floor > 0"
-    return (
-        f"did not converge: after {used} steps the gap is {relative:.1g} of the squared norm, "
-        f"best returned; {remedy}"
-    )
-
-
-def _inside(proposal: Proposal, problem: Problem, floor: float) -> np.ndarray:
+def _inside(proposal: proposals.Proposal, problem: Problem, floor: float) -> np.ndarray:
     """A start: the mean q over inputs as b, with q = floor + (1 - V floor) b, and all b > 0."""
-    q = np.asarray(problem.weights @ jnp.exp(log_proposal_rows(proposal, problem)), float)
+    log_q = proposals.log_proposal_rows(proposal, problem)
+    q = np.asarray(problem.weights @ jnp.exp(log_q), float)
     room = 1 - problem.labels * floor
     b = np.maximum(q - floor, 0) / room if room > 0 else np.ones_like(q)
     b = b / b.sum() if b.sum() > 0 else np.ones_like(q) / q.size

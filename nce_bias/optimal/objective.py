@@ -17,10 +17,11 @@ from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import refuse
 from nce_bias.engine._exact import exact
+from nce_bias.engine._pull_back import ScoreModel, check_model, linearize_scores
 from nce_bias.losses import Loss
 from nce_bias.problem import Problem
 from nce_bias.proposals import FromProbabilities
-from nce_bias.samplers import iid
+from nce_bias.samplers import Iid, iid
 
 #: Elements of the derivative [X V, d] of a score function's scores.
 LARGEST_PULL_BACK = 2**26
@@ -29,28 +30,25 @@ BLOCK = 2**14
 
 
 class Objective(eqx.Module):
-    """Residuals r(b) whose norm is the bias, weighted over inputs or pulled back by `pull`."""
+    """Residuals r(b) whose norm is the bias, weighted over inputs or taken to the parameters.
+
+    `to_parameters` is a matrix A with ||A eps|| = ||b|| (`parameter_space`); None for the norm of
+    the scores' bias.
+    """
 
     problem: Problem
     loss: Loss
+    m: Float[Array, ""]
     hits: str = eqx.field(static=True)
     floor: Float[Array, ""]
-    pull: Float[Array, "k XV"] | None
-    m: Float[Array, ""]
+    to_parameters: Float[Array, "k XV"] | None
 
-    def __init__(
-        self,
-        problem: Problem,
-        loss: Loss,
-        hits: str,
-        floor: float,
-        pull: Float[Array, "k XV"] | None,
-        m: int,
-    ) -> None:
+    @classmethod
+    def of(cls, problem: Problem, sampler: Iid, loss: Loss, *, floor: float, to_parameters: Any):
+        """For the m and hits of `sampler`; traced, so that all m and floors share a compilation."""
         dtype = problem.scores.dtype
-        self.problem, self.loss, self.hits, self.pull = problem, loss, hits, pull
-        # Traced, so that all m and floors share a compilation.
-        self.floor, self.m = jnp.asarray(floor, dtype), jnp.asarray(m, dtype)
+        m, least = jnp.asarray(sampler.m, dtype), jnp.asarray(floor, dtype)
+        return cls(problem, loss, m, sampler.hits, least, to_parameters)
 
     def residuals(self, b: np.ndarray) -> np.ndarray:
         """r `[k]`."""
@@ -82,10 +80,10 @@ class Objective(eqx.Module):
 
     def _over_inputs(self, function):
         rows = (self.problem.score_rows, self.problem.population_rows)
-        each = jax.lax.map(function, rows)
-        flat = each.reshape(-1, *each.shape[2:])
-        if self.pull is not None:
-            return self.pull @ flat
+        of_inputs = jax.lax.map(function, rows)
+        flat = of_inputs.reshape(-1, *of_inputs.shape[2:])
+        if self.to_parameters is not None:
+            return self.to_parameters @ flat
         return (jnp.repeat(jnp.sqrt(self.problem.weights), self.problem.labels) * flat.T).T
 
 
@@ -110,48 +108,33 @@ def _half_square(objective, b):
     return jax.value_and_grad(lambda b: 0.5 * jnp.sum(_residuals(objective, b) ** 2))(b)
 
 
-def pull_back(
-    problem: Problem, score_fn: Any, params: PyTree, inputs: PyTree
+def parameter_space(
+    problem: Problem, model: ScoreModel | None, inputs: PyTree
 ) -> Float[Array, "k XV"] | None:
-    """A with ||A eps|| = ||b||, of min(d, X V) rows; None in score space."""
-    given = {"score_fn": score_fn, "params": params, "inputs": inputs}
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == 3:
+    """A matrix A with ||A eps|| = ||b||, of min(d, X V) rows; None for a bias of scores."""
+    if model is None:
         return None
-    if missing:
+    check_model(model)
+    size = sum(leaf.size for leaf in jax.tree.leaves(model.trainable))
+    if problem.scores.size * size > LARGEST_PULL_BACK:
         raise refuse(
-            ", ".join(given),
-            f"{', '.join(missing)} missing",
-            "all three (bias of the parameters) or none (bias of the scores)",
-            "Pass score_fn(params, x), its params and the inputs of the problem.",
-        )
-    trainable, fixed = eqx.partition(params, eqx.is_inexact_array)
-    flat, restore = ravel_pytree(trainable)
-    if problem.scores.size * flat.size > LARGEST_PULL_BACK:
-        raise refuse(
-            "params",
-            f"got {flat.size} parameters for {problem.scores.size} scores",
+            "model",
+            f"got {size} parameters for {problem.scores.size} scores",
             f"a product of at most {LARGEST_PULL_BACK}",
-            "Pass fewer inputs or fewer of the parameters, or leave score_fn out.",
+            "Pass fewer inputs or fewer of the parameters, or leave model out.",
         )
-
-    def all_scores(flat):
-        both = eqx.combine(restore(flat), fixed)
-        if problem.scores.ndim == 1:
-            return score_fn(both, inputs)
-        return jax.vmap(lambda x: score_fn(both, x))(inputs)
-
-    scores = all_scores(flat)
+    scores, back = linearize_scores(model, inputs, many=problem.scores.ndim == 2)
     if scores.shape != problem.scores.shape or not np.allclose(
         scores, problem.scores, rtol=1e-5, atol=1e-5
     ):
         raise refuse(
-            "score_fn",
+            "model",
             f"its scores, of shape {scores.shape}, are not those of the problem, "
             f"of shape {problem.scores.shape}",
             "the same scores",
-            "Make the problem of score_fn(params, x) for the same inputs.",
+            "Make the problem of model.scores(inputs), or model(x) for one input.",
         )
-    rows = jax.jacobian(all_scores)(flat).reshape(problem.scores.size, flat.size)
+    units = jnp.eye(scores.size, dtype=scores.dtype).reshape(-1, *scores.shape)
+    rows = jax.vmap(lambda unit: ravel_pytree(back(unit))[0])(units).astype(problem.scores.dtype)
     rows = jnp.repeat(problem.weights, problem.labels)[:, None] * rows
-    return rows.T if flat.size <= problem.scores.size else jnp.linalg.qr(rows.T, mode="r")
+    return rows.T if size <= problem.scores.size else jnp.linalg.qr(rows.T, mode="r")

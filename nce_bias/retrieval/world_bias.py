@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from nce_bias._checks import refuse
+from nce_bias.engine._pull_back import linearize
 from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retriever
 from nce_bias.retrieval.ranking import LABELS, blocks
@@ -66,24 +67,23 @@ def pull_back(model: Retriever, mentions: Mentions | Any, cotangents: Any) -> Py
             f"[C, n, V] with n = {len(mentions)} and V = {end - first}, the labels of the world",
             "Add a leading axis to a single one.",
         )
-    arrays, fixed = eqx.partition(model, eqx.is_inexact_array)
     total: Any = None
     inputs = mentions.texts.batch(mentions.rows, int(max(1, mentions.lengths.max())))
     for block in blocks(mentions.entities, np.arange(first, end), LABELS):
         # a label that only fills the block has no weight
         weights = np.zeros((*cotangents.shape[:2], LABELS), np.float32)
         weights[..., : len(block.rows)] = cotangents[..., block.rows]
-        part = _pull(arrays, fixed, inputs, block.texts, weights)
+        part = _pull(model, inputs, block.texts, weights)
         total = part if total is None else jax.tree.map(jnp.add, total, part)
     return total
 
 
 @eqx.filter_jit
-def _pull(arrays, fixed, inputs: Batch, labels: Batch, weights: Float[Array | np.ndarray, "C n B"]):
-    def scores(part):
-        model = eqx.combine(part, fixed)
-        return model.against(model.encode_inputs(inputs), model.encode_labels(labels))
-
-    _, pull = jax.vjp(scores, arrays)
+def _pull(
+    model: Retriever, inputs: Batch, labels: Batch, weights: Float[Array | np.ndarray, "C n B"]
+) -> PyTree:
+    _, back = linearize(
+        lambda model: model.against(model.encode_inputs(inputs), model.encode_labels(labels)), model
+    )
     # one after the other: what one product keeps is as large as a block times the texts' tokens
-    return jax.lax.map(lambda c: pull(c)[0], jnp.asarray(weights))
+    return jax.lax.map(back, jnp.asarray(weights))

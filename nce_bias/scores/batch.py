@@ -99,7 +99,7 @@ def against(
     >>> score_fn(F, x).shape
     (3,)
     >>> population = jnp.array([.5, .3, .2])
-    >>> gradient_bias(score_fn, F, x, population, iid(uniform(), 2)).bias.shape
+    >>> gradient_bias(ScoreModel(score_fn, F), x, population, iid(uniform(), 2)).bias.shape
     (3, 2, 4)
     """
     _check_score(score)

@@ -380,7 +380,11 @@ def test_corrections_without_one_q(name, engine, problem):
 def test_gradient_bias():
     def call(size: Any = 2, **options: Any):
         return nb.gradient_bias(
-            lambda p, x: p, jnp.zeros(size), 0.0, np.array(HALVES), nb.top(1), **options
+            nb.ScoreModel(lambda p, x: p, jnp.zeros(size)),
+            0.0,
+            np.array(HALVES),
+            nb.top(1),
+            **options,
         )
 
     for half in ({"key": KEY}, {"draws": 100}):

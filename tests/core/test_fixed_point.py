@@ -1,7 +1,5 @@
 """What a loss teaches: by hand, against what consistency promises, and where there is nothing."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -135,11 +133,7 @@ def test_scores_without_a_free_constant_are_left_as_found():
 def test_the_highest_scoring_negatives_have_no_fixed_point():
     """They jump as the scores cross, and labels below them are never pushed down."""
     found = nb.fixed_point(PROBLEM, nb.top(2))
-    assert re.fullmatch(
-        r"did not converge: gamma differs from pop by a relative \S+ after \d+ steps, best "
-        "returned; there may be no fixed point",
-        found.status,
-    )
+    assert found.status == "did not converge: best returned; there may be no fixed point"
     start = nb.Problem(np.log(POPULATION), POPULATION, POPULARITY, WEIGHTS)
     at_start = nb.exact(start, nb.top(2)).selection
     at_end = found.moments.selection
@@ -158,11 +152,9 @@ def test_single_precision():
 
 def test_too_few_steps_say_so():
     found = nb.fixed_point(PROBLEM, nb.iid(nb.popularity(), 3, "keep"), steps=1)
-    assert re.fullmatch(
-        r"did not converge: gamma differs from pop by a relative \S+ after 1 steps, best "
-        "returned; raise steps",
-        found.status,
-    )
+    assert found.status == "did not converge: best returned; raise steps"
+    assert found.steps == 1
+    assert found.residual > 1e-10
 
 
 def test_the_result_is_readable():

@@ -1,6 +1,8 @@
 """The proposal of least bias: by hand, by non-negative least squares, and what it must refuse."""
 
+import inspect
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from scipy.optimize import nnls
 
 import nce_bias as nb
 from nce_bias import optimal
+from nce_bias.optimal.objective import parameter_space
 
 SCORES = np.array([[0.4, -0.9, 1.1, 0.0, -0.3], [-0.6, 0.8, 0.2, -1.4, 0.5]])
 POPULATION = np.array([[0.55, 0.1, 0.05, 0.2, 0.1], [0.1, 0.15, 0.4, 0.3, 0.05]])
@@ -134,8 +137,7 @@ def test_excluded_hits_leave_a_bias_that_masked_or_kept_ones_need_not():
     assert excluded.bias_norm > least_bias > 0.08
     # Without a floor the least is a limit that no q attains, and the status says so.
     limit = nb.optimal_proposal(problem, 400, hits="exclude")
-    assert limit.status.startswith("did not converge: after")
-    assert limit.status.endswith("best returned; try another start or a floor > 0")
+    assert limit.status == "did not converge: best returned; try another start or a floor > 0"
     assert least_bias < limit.bias_norm < excluded.bias_norm
     for hits in ("mask", "keep"):
         assert nb.optimal_proposal(problem, 400, hits=hits).status == "ok: zero reached"
@@ -169,14 +171,14 @@ def test_bias_of_parameters(features):
     inputs = jnp.asarray(rng.normal(size=(2, features)))
     params = {"out": jnp.asarray(rng.normal(size=(5, features))), "offset": jnp.zeros(5), "n": 3}
     problem = nb.Problem(jax.vmap(lambda x: linear(params, x))(inputs), POPULATION, None, WEIGHTS)
-    given = {"score_fn": linear, "params": params, "inputs": inputs}
-    found = nb.optimal_proposal(problem, 1, **given)
+    model = nb.ScoreModel(linear, params)
+    found = nb.optimal_proposal(problem, 1, model=model, inputs=inputs)
     slopes = [np.kron(np.eye(5), np.append(x, 1.0)).T for x in np.asarray(inputs)]  # [d, V]
     rows = zip(WEIGHTS, slopes, np.asarray(problem.scores), POPULATION, strict=True)
     matrix = sum(w * slope @ residual_matrix(s, pop) for w, slope, s, pop in rows)
     assert_least(found, matrix)
     there = nb.gradient_bias(
-        linear, params, inputs, POPULATION, nb.iid(found.proposal, 1, "mask"), weights=WEIGHTS
+        model, inputs, POPULATION, nb.iid(found.proposal, 1, "mask"), weights=WEIGHTS
     )
     np.testing.assert_allclose(found.bias_norm, there.norm, rtol=1e-10)
     assert found.moments.bias_norm > nb.optimal_proposal(problem, 1).bias_norm
@@ -188,7 +190,7 @@ def test_few_parameters_are_unbiased_where_scores_are_not():
     params = jnp.array([0.3, -0.2])
     score = lambda params, _: features @ params  # noqa: E731
     problem = nb.Problem(score(params, 0), POPULATION[0])
-    found = nb.optimal_proposal(problem, 1, score_fn=score, params=params, inputs=jnp.zeros(()))
+    found = nb.optimal_proposal(problem, 1, model=nb.ScoreModel(score, params))
     assert found.status == "ok: zero reached"
     assert found.moments.bias_norm > 0.01
 
@@ -220,11 +222,8 @@ def test_single_precision():
 
 def test_too_few_steps_return_the_best_and_say_so():
     found = nb.optimal_proposal(ONE, 1, steps=2)
-    assert re.fullmatch(
-        r"did not converge: after 2 steps the gap is \S+ of the squared norm, best returned; "
-        "raise steps",
-        found.status,
-    )
+    assert found.status == "did not converge: best returned; raise steps"
+    assert found.steps == 2
     start = min(
         float(nb.exact(ONE, nb.iid(q, 1, "mask")).bias_norm)
         for q in (nb.uniform(), nb.popularity(), nb.model())
@@ -253,19 +252,14 @@ REFUSED = {
     "floor: got 0.3; expected 0 <= floor <= 1/V = 0.2. Every q_y is at least the floor, and they "
     "sum to 1.": {"floor": 0.3},
     "steps: got 0; expected a whole number >= 1. Pass steps=1.": {"steps": 0},
-    "score_fn, params, inputs: params, inputs missing; expected all three (bias of the parameters) "
-    "or none (bias of the scores). Pass score_fn(params, x), its params and the inputs of the "
-    "problem.": {"score_fn": linear},
-    "score_fn: its scores, of shape (5,), are not those of the problem, of shape (5,); expected "
-    "the same scores. Make the problem of score_fn(params, x) for the same inputs.": {
-        "score_fn": lambda params, x: params * x,
-        "params": jnp.ones(5),
+    "model: its scores, of shape (5,), are not those of the problem, of shape (5,); expected "
+    "the same scores. Make the problem of model.scores(inputs), or model(x) for one input.": {
+        "model": nb.ScoreModel(lambda params, x: params * x, jnp.ones(5)),
         "inputs": jnp.ones(5),
     },
-    "params: got 13421773 parameters for 5 scores; expected a product of at most 67108864. Pass "
-    "fewer inputs or fewer of the parameters, or leave score_fn out.": {
-        "score_fn": lambda params, x: params[:5] * x,
-        "params": jnp.ones(2**26 // 5 + 1),
+    "model: got 13421773 parameters for 5 scores; expected a product of at most 67108864. Pass "
+    "fewer inputs or fewer of the parameters, or leave model out.": {
+        "model": nb.ScoreModel(lambda params, x: params[:5] * x, jnp.ones(2**26 // 5 + 1)),
         "inputs": jnp.ones(5),
     },
 }
@@ -284,3 +278,79 @@ def test_refused_under_jit():
         "problem: got traced values; expected concrete ones. Call optimal_proposal outside "
         "jax.jit, jax.vmap and jax.grad."
     )
+
+
+def test_a_proposal_is_no_model():
+    with pytest.raises(ValueError) as error:
+        inspect.unwrap(parameter_space)(ONE, nb.model(), None)
+    assert str(error.value) == (
+        "model: got model; expected a model nb.ScoreModel(score_fn, params). nb.ScoreModel(lambda "
+        "params, x: params @ x, params) is a linear one."
+    )
+
+
+def test_the_old_arguments_work_for_one_release_and_say_so():
+    old: Any = nb.optimal_proposal
+    scores = lambda params, x: params + x  # noqa: E731
+    message = (
+        "nb.optimal_proposal(..., score_fn=, params=) is nb.optimal_proposal(..., "
+        "model=nb.ScoreModel(score_fn, params)) now; the next release takes the old call no more"
+    )
+    given = {"inputs": jnp.zeros(5), "start": UNIFORM}
+    with pytest.warns(DeprecationWarning, match=f"^{re.escape(message)}$"):
+        found = old(ONE, 1, score_fn=scores, params=jnp.asarray(SCORES[0]), **given)
+    new = nb.optimal_proposal(ONE, 1, model=nb.ScoreModel(scores, jnp.asarray(SCORES[0])), **given)
+    np.testing.assert_array_equal(found.log_q, new.log_q)
+
+
+# The words do not hang on the last bit -----------------------------------------------------------
+
+
+def shuffled(problem, seed):
+    """The same problem, rounded differently: labels in another order, scores 1e-13 off."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(problem.labels)
+    scores = np.asarray(problem.scores)[order] + 1e-13 * rng.normal(size=problem.labels)
+    return nb.Problem(scores, np.asarray(problem.population)[order])
+
+
+def test_the_table_says_the_same_however_sums_are_rounded():
+    """Half of all orders used to end at a gap of 1e-3, the label of a bound half way gone."""
+    found = [nb.optimal_proposal(shuffled(table_problem(), seed), 8) for seed in range(4)]
+    assert {result.status for result in found} == {"ok: minimum"}
+    norms = [float(result.bias_norm) for result in found]
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-11)
+    assert max(result.gap / (0.5 * result.bias_norm**2) for result in found) < 1e-6
+
+
+@pytest.mark.parametrize("above", [1e-3, 1e-5, 1e-7, 1e-9])
+def test_a_least_bias_near_rounding_is_found_and_said(above):
+    """A floor a little above the least q of no bias: the norm is proportional to that little.
+
+    A gap relative to the squared norm is all noise there, and a search in fixed units stopped at a
+    norm of 3e-8 for all floors.
+    """
+    unbiased = nb.optimal_proposal(ONE, 16)
+    assert unbiased.status == "ok: zero reached"
+    least = found_q(unbiased).min()
+    found = [
+        nb.optimal_proposal(shuffled(ONE, seed), 16, floor=least * (1 + above)) for seed in range(3)
+    ]
+    assert {result.status for result in found} == {"ok: minimum"}
+    for result in found:
+        np.testing.assert_allclose(result.bias_norm, 0.07088 * above, rtol=2e-3)
+
+
+def test_a_limit_is_no_minimum_however_sums_are_rounded():
+    """Its gap may look closed, where one label has nearly all of q and the others cannot tell."""
+    p = POPULATION[0]
+    problem = nb.Problem(np.log(p), p)
+    found = [
+        nb.optimal_proposal(shuffled(problem, seed), 400, hits="exclude", start=start)
+        for seed in range(4)
+        for start in (None, UNIFORM)
+    ]
+    words = "did not converge: best returned; try another start or a floor > 0"
+    assert {result.status for result in found} == {words}
+    closed = [result.gap < 1e-6 * 0.5 * result.bias_norm**2 for result in found]
+    assert any(closed)  # or this would test nothing

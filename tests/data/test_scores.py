@@ -452,7 +452,9 @@ def test_scores_go_into_gradient_bias():
         return scores.against(scores.Poly(params["codes"]), states, mask, params["F"], F_MASK)
 
     inputs = jnp.asarray(E), jnp.asarray(E_MASK)
-    found = nb.gradient_bias(score_fn, params, inputs, population, sampler, variance=False)
+    found = nb.gradient_bias(
+        nb.ScoreModel(score_fn, params), inputs, population, sampler, variance=False
+    )
     moments = nb.exact(nb.Problem(table(CASES[4].direct), population), sampler)
     jacobian = jax.vmap(jax.jacrev(score_fn), in_axes=(None, 0))(params, inputs)
     expected = jax.tree.map(lambda J: jnp.einsum("xv,xv...->...", moments.bias / B, J), jacobian)

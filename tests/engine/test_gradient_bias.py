@@ -5,6 +5,9 @@ The long way: every candidate set is listed (tests.oracles), its loss written in
 """
 
 import functools
+import inspect
+import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
+from nce_bias.engine import sampling
 from tests import cases
 from tests.oracles.drawing import draws
 from tests.oracles.enumeration import log_weights
@@ -24,15 +28,16 @@ X = np.random.default_rng(5).normal(size=(cases.INPUTS, 2))
 def params():
     """A pytree with leaves that are not floating arrays."""
     rng = np.random.default_rng(6)
-    return {
-        "in": jnp.asarray(rng.normal(size=(HIDDEN, 2))),
-        "out": (jnp.asarray(rng.normal(size=(cases.LABELS, HIDDEN))), jnp.zeros(cases.LABELS)),
-        "activation": jnp.tanh,
-        "name": "small",
-        "depth": 2,
-        "steps": jnp.arange(3),
-        "nothing": None,
-    }
+    with jax.ensure_compile_time_eval():  # whichever test calls it first, also while traced
+        return {
+            "in": jnp.asarray(rng.normal(size=(HIDDEN, 2))),
+            "out": (jnp.asarray(rng.normal(size=(cases.LABELS, HIDDEN))), jnp.zeros(cases.LABELS)),
+            "activation": jnp.tanh,
+            "name": "small",
+            "depth": 2,
+            "steps": jnp.arange(3),
+            "nothing": None,
+        }
 
 
 def score(params, x):
@@ -103,8 +108,7 @@ def found(name):
 
     def compute(inputs):
         return nb.gradient_bias(
-            score,
-            params(),
+            nb.ScoreModel(score, params()),
             inputs,
             cases.POPULATION,
             sampler,
@@ -170,7 +174,7 @@ def test_one_input_needs_no_axis():
     sampler = nb.top(2)
     one, rows = jax.jit(
         lambda x: [
-            nb.gradient_bias(score, params(), part, population, sampler)
+            nb.gradient_bias(nb.ScoreModel(score, params()), part, population, sampler)
             for part, population in [(x[0], cases.POPULATION[0]), (x[:1], cases.POPULATION[:1])]
         ]
     )(X)
@@ -181,7 +185,9 @@ def test_one_input_needs_no_axis():
 
 def test_scores_as_parameters_give_the_bias_itself():
     result = jax.jit(
-        lambda s: nb.gradient_bias(lambda s, _: s, s, 0.0, cases.POPULATION[0], nb.top(2))
+        lambda s: nb.gradient_bias(
+            nb.ScoreModel(lambda s, _: s, s), 0.0, cases.POPULATION[0], nb.top(2)
+        )
     )(cases.SCORES[0])
     np.testing.assert_allclose(result.bias, result.moments.bias, rtol=0, atol=1e-15)
     np.testing.assert_allclose(result.norm, result.moments.bias_norm, rtol=1e-12)
@@ -196,8 +202,7 @@ def sampled():
 
     def one(key):
         result = nb.gradient_bias(
-            score,
-            params(),
+            nb.ScoreModel(score, params()),
             X,
             cases.POPULATION,
             sampler,
@@ -234,6 +239,91 @@ def test_monte_carlo_in_parameter_space():
     # well away from 0 that is the spread, known here to 1 / sqrt(800) and by curvature
     spread = np.std(norm, ddof=1)
     assert 0.8 < np.median(error) / spread < 1.2
+
+
+def test_both_engines_draw_once_and_report_the_moments_of_that_draw(monkeypatch):
+    """A second draw with the same key would be the same numbers at twice the price."""
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return draw(*arguments)
+
+    draw = sampling._sample_means
+    monkeypatch.setattr(sampling, "_sample_means", counted)
+    sampler, scores = nb.iid(nb.model(2.0), 2, "keep"), np.stack([score(params(), x) for x in X])
+    given = {"key": jax.random.key(5), "draws": 200}
+    for variance in (False, True):
+        result = nb.gradient_bias(
+            nb.ScoreModel(score, params()),
+            X,
+            cases.POPULATION,
+            sampler,
+            weights=cases.WEIGHTS,
+            variance=variance,
+            **given,
+        )
+        assert len(calls) == 1
+        assert np.isfinite(result.variance) == variance
+        calls.clear()
+        problem = nb.Problem(scores, cases.POPULATION, None, cases.WEIGHTS)
+        alone = nb.monte_carlo(problem, sampler, **given)
+        assert len(calls) == 1
+        calls.clear()
+        pairs = zip(jax.tree.leaves(result.moments), jax.tree.leaves(alone), strict=True)
+        for got, wanted in pairs:
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-15)
+        assert result.moments.method == alone.method == "monte carlo, 256 draws per input, float64"
+
+
+OLD = (
+    "nb.gradient_bias(score_fn, params, inputs, population, ...) is "
+    "nb.gradient_bias(nb.ScoreModel(score_fn, params), inputs, population, ...) now; the next "
+    "release takes the old call no more"
+)
+
+
+def test_the_old_call_works_for_one_release_and_says_so():
+    new = nb.gradient_bias(
+        nb.ScoreModel(score, params()),
+        X,
+        cases.POPULATION,
+        nb.top(2),
+        nb.infonce,
+        weights=cases.WEIGHTS,
+        variance=False,
+    )
+    old: Any = nb.gradient_bias
+    named = {"score_fn": score, "params": params(), "inputs": X, "population": cases.POPULATION}
+    calls = (
+        lambda: old(
+            score,
+            params(),
+            X,
+            cases.POPULATION,
+            nb.top(2),
+            nb.infonce,
+            cases.WEIGHTS,
+            variance=False,
+        ),
+        lambda: old(**named, sampler=nb.top(2), weights=cases.WEIGHTS, variance=False),
+    )
+    for call in calls:
+        with pytest.warns(DeprecationWarning, match=f"^{re.escape(OLD)}$"):
+            found = call()
+        np.testing.assert_array_equal(flat(found.bias), flat(new.bias))
+
+
+def test_a_proposal_is_no_model():
+    """nb.model is what negatives are drawn from, nb.ScoreModel what is trained."""
+    call = inspect.unwrap(nb.gradient_bias)  # without the tests' own check of annotations
+    for given, shown in ((nb.model(), "model"), (score, repr(score))):
+        with pytest.raises(ValueError) as error:
+            call(given, X, cases.POPULATION, nb.top(2))
+        assert str(error.value) == (
+            f"model: got {shown}; expected a model nb.ScoreModel(score_fn, params). "
+            "nb.ScoreModel(lambda params, x: params @ x, params) is a linear one."
+        )
 
 
 def test_a_result_reads_well():

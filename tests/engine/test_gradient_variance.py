@@ -40,8 +40,7 @@ def score(params, x):
 
 def found(law, loss, **options):
     return nb.gradient_bias(
-        score,
-        PARAMS,
+        nb.ScoreModel(score, PARAMS),
         X,
         cases.POPULATION,
         LAWS[law][0],
@@ -113,7 +112,10 @@ def test_monte_carlo_agrees_within_its_standard_error(law, loss):
 def test_scores_as_parameters_give_the_variance_of_scores():
     """J is the identity: one input's variance is that of the moments."""
     result = nb.gradient_bias(
-        lambda s, x: s, jnp.asarray(cases.SCORES[0]), 0.0, cases.POPULATION[0], LAWS["sum"][0]
+        nb.ScoreModel(lambda s, x: s, jnp.asarray(cases.SCORES[0])),
+        0.0,
+        cases.POPULATION[0],
+        LAWS["sum"][0],
     )
     np.testing.assert_allclose(result.variance, result.moments.variance, rtol=1e-12)
     assert abs(result.variance_inputs) < 1e-15
@@ -151,6 +153,9 @@ def test_a_batch_has_the_mean_squared_error_that_the_parts_say():
 def test_it_is_left_out_where_it_is_dear_or_not_wanted():
     assert np.isnan(found("top", "infonce", variance=False).variance)
     many = nb.gradient_bias(
-        score, PARAMS, np.zeros((206, 2)), np.full((206, 5), 0.2), nb.poisson(nb.uniform(), 1)
+        nb.ScoreModel(score, PARAMS),
+        np.zeros((206, 2)),
+        np.full((206, 5), 0.2),
+        nb.poisson(nb.uniform(), 1),
     )
     assert np.isnan(many.variance)

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 import nce_bias as nb
+from nce_bias.losses import Corrected
 from tests import cases
 
 #: Chance that a right estimator fails anywhere in the table (the keys are fixed: it does not).
@@ -272,3 +273,33 @@ def test_float32():
     truth = cases.exact(cases.problem(), nb.iid(cases.proposal("model"), 2))
     missed = np.abs(np.asarray(found.selection, float) - truth.selection).max()
     assert missed < critical(cases.SCORES.size) * found.error
+
+
+class Margin:
+    """The hinge of the best negative: a loss of one's own, with the four members and no more."""
+
+    name = "margin"
+
+    def corrected(self, scores, law, m):
+        return Corrected(gold=scores, negatives=scores)
+
+    def value(self, gold, negatives, present):
+        return jnp.max(jnp.where(present, jax.nn.relu(1 + negatives - gold), 0.0))
+
+    def check(self, problem, sampler):
+        pass
+
+
+class CalledSoftmax(Margin):
+    normalized = True
+
+
+def test_a_loss_says_itself_whether_it_is_a_softmax():
+    """Only then has 1 / sum_k pi(k)^2 a meaning; a loss that does not say is none."""
+    results = [
+        nb.monte_carlo(cases.problem(), nb.top(1), loss, key=jax.random.key(0), draws=64)
+        for loss in (Margin(), CalledSoftmax())
+    ]
+    assert np.isnan(results[0].effective_sample_size)
+    assert np.isfinite(results[1].effective_sample_size)
+    np.testing.assert_array_equal(results[0].gradient, results[1].gradient)

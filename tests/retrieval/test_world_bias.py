@@ -43,8 +43,7 @@ def test_it_is_the_bias_over_parameters(
     gold = corpus[SPLIT].labels[ROWS] - WORLD.start
     population = np.eye(WORLD.stop - WORLD.start)[gold]
     found = nb.gradient_bias(
-        all_at_once(corpus),
-        model,
+        nb.ScoreModel(all_at_once(corpus), model),
         jnp.arange(len(ROWS)),
         population,
         nb.iid(nb.uniform(), 2),
