@@ -55,13 +55,14 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
     cells: list[Any] = list(
         itertools.product(QUICK_SIZES if quick else SIZES, KINDS.items(), LOSSES)
     )
+    model = nb.ScoreModel(score, params)
     moments, errors = [], []
     for m, (kind, shares), loss in tables.progress(
         [*cells, (LABELS - 1, ("full softmax", ()), nb.infonce)], "batches"
     ):
         # all wrong labels leave the candidate softmax nothing to draw: it is the full one
         sampler = nb.iid(proposal(*shares), m) if shares else nb.top(m)
-        found = nb.gradient_bias(score, params, x, population, sampler, loss, variance=True)
+        found = nb.gradient_bias(model, x, population, sampler, loss, variance=True)
         bias, noise = float(found.norm), float(found.variance + found.variance_inputs)
         place = {"negatives": kind, "loss_name": loss.name, "m": m}
         moments.append(

@@ -95,7 +95,9 @@ def step_by_step(trained: synthetic.Trajectory, sampler: Any) -> Float[Array, " 
     population = synthetic.population()
     return jnp.stack(
         [
-            nb.gradient_bias(synthetic.score_fn, trained.at(k), None, population, sampler).norm
+            nb.gradient_bias(
+                nb.ScoreModel(synthetic.score_fn, trained.at(k)), None, population, sampler
+            ).norm
             for k in range(1, len(trained.scores) + 1)
         ]
     )

@@ -288,13 +288,12 @@ def test_letters_measure_is_gradient_bias():
     here = measure.Letters(space)
     found = here.bias(model, "popularity", "sampled_softmax", here.gradient(model))
     expected = nb.gradient_bias(
-        words.score_fn,
-        measure._in_float64(model),
+        nb.ScoreModel(words.score_fn, measure._in_float64(model)),
         jnp.asarray(inputs),
         population,
         nb.iid(nb.popularity(), 7),
         nb.sampled_softmax,
-        weights / weights.sum(),
+        weights=weights / weights.sum(),
         popularity=space.popularity,
         variance=False,
     )

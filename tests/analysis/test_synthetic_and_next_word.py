@@ -53,9 +53,8 @@ def line_of(ax: Any, label: str) -> Any:
 def test_pull_back_is_gradient_bias():
     run = synthetic.trajectory(9, steps=2)
     sampler = nb.iid(nb.model(), experiment.NEGATIVES)
-    found = nb.gradient_bias(
-        synthetic.score_fn, run.at(2), jnp.zeros(1), synthetic.population(), sampler
-    )
+    model = nb.ScoreModel(synthetic.score_fn, run.at(2))
+    found = nb.gradient_bias(model, jnp.zeros(1), synthetic.population(), sampler)
     rows = jnp.stack([jnp.zeros(1000), found.moments.bias])
     norm, exact, cosine = experiment.pull_back(run, rows)
     size = np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in jax.tree.leaves(found.exact_gradient)))
