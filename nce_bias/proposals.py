@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -37,6 +37,8 @@ Proposal = Callable[[Float[Array, " V"], Float[Array, " V"]], Float[Array, " V"]
 class Uniform(eqx.Module):
     """Every label alike."""
 
+    reads_scores: ClassVar[bool] = False
+
     def __call__(self, scores, popularity):
         return jnp.zeros_like(scores)
 
@@ -46,6 +48,8 @@ class Uniform(eqx.Module):
 
 class Popularity(eqx.Module):
     """q proportional to pop(y)^power."""
+
+    reads_scores: ClassVar[bool] = False
 
     power: Float[Array, ""]
 
@@ -62,6 +66,8 @@ class Popularity(eqx.Module):
 
 class LogUniform(eqx.Module):
     """Zipfian by rank of popularity."""
+
+    reads_scores: ClassVar[bool] = False
 
     def __call__(self, scores, popularity):
         rank = jnp.argsort(jnp.argsort(-popularity, stable=True), stable=True)
@@ -91,6 +97,11 @@ class Mixture(eqx.Module):
     b: Proposal
     share: Float[Array, ""]
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether one of them does."""
+        return reads_scores(self.a) or reads_scores(self.b)
+
     def __call__(self, scores, popularity):
         share = self.share.astype(scores.dtype)
         return jnp.logaddexp(
@@ -104,6 +115,8 @@ class Mixture(eqx.Module):
 
 class FromProbabilities(eqx.Module):
     """A fixed q, the same for every input."""
+
+    reads_scores: ClassVar[bool] = False
 
     log_q: Float[Array, " V"]
 
@@ -265,6 +278,11 @@ def check_enough(sampler: str, proposal: Proposal, m: int, problem: Problem) -> 
             "m at most the number of labels the proposal can draw",
             "Lower m, or mix in another proposal: nb.mixture(q, nb.uniform(), share=0.99).",
         )
+
+
+def reads_scores(proposal: Proposal) -> bool:
+    """Whether q depends on the scores; a function of a user's own does unless it says otherwise."""
+    return getattr(proposal, "reads_scores", True)
 
 
 def describe(proposal: Proposal) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from nce_bias._checks import is_traced, refuse
+from nce_bias.integrals import Expectation, Rule
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
 
@@ -33,13 +34,18 @@ class Corrected(eqx.Module):
         """The scores of all labels as negatives of one gold."""
         return self.negatives if self.by_gold is None else self.negatives + self.by_gold[gold]
 
+    def of(self, gold: Int[Array, ""]) -> Corrected:
+        """With the scores of negatives that one gold has."""
+        return Corrected(self.gold, self.negatives_of(gold))
+
 
 @runtime_checkable
 class Loss(Protocol):
     """What an engine needs of a loss; a loss of your own has these four members.
 
-    `monte_carlo` differentiates `value` and asks nothing else. `exact` knows the families of this
-    package and raises NoExactMethod for any other. No registration, no subclassing:
+    `monte_carlo` differentiates `value` and asks nothing else. `exact` needs a fifth member,
+    ``expectation(law, corrected, share, rule)`` (`nce_bias.integrals`), and raises NoExactMethod
+    without it. No registration, no subclassing:
 
     >>> import jax, jax.numpy as jnp
     >>> class Hinge:
@@ -75,6 +81,26 @@ class Loss(Protocol):
 
     def check(self, problem: Problem, sampler: Sampler) -> None:
         """Raise ValueError for a problem or sampler on which the loss does not exist."""
+        ...
+
+
+@runtime_checkable
+class ExactLoss(Loss, Protocol):
+    """A loss that `exact` takes: it says what its gradient is on average.
+
+    `normalized`: the derivatives by the candidates' scores are the chances of a softmax to pick
+    each, so that rows of `selection` sum to 1.
+    """
+
+    @property
+    def normalized(self) -> bool:
+        """Whether v holds chances that sum to 1."""
+        ...
+
+    def expectation(
+        self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
+    ) -> Expectation:
+        """What has to be known of one input, for golds that share the scores of their negatives."""
         ...
 
 

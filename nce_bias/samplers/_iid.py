@@ -9,10 +9,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, refuse
 from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, without_largest
-from nce_bias.numerics.separable import Factors, expand
+from nce_bias.numerics.separable import Separable, expand
 from nce_bias.problem import Problem
-from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal, reads_scores
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 HITS = ("exclude", "mask", "keep")
 
@@ -71,6 +71,18 @@ class IidLaw(Law):
     def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         return self.m * jnp.log1p(-self._missed(exposures))
 
+    @property
+    def independent(self) -> bool:
+        return True
+
+    def tilted(self, exposures: Float[Array, " V"]) -> tuple[Float[Array, " V"], Copies]:
+        factors, hits = self.separable(exposures), self.own_hits(exposures)
+
+        def copies(share: Float[Array, " V"]) -> Float[Array, " V"]:
+            return factors.average_positive(share) + share * hits
+
+        return self.log_laplace(exposures), copies
+
     def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         if self.hits != "keep":
             return jnp.zeros_like(exposures)
@@ -81,41 +93,39 @@ class IidLaw(Law):
     ) -> Float[Array, " V"]:
         """Each of m (m - 1) pairs is two independent tilted draws, sum_y (values q f / phi)^2."""
         factors = self.separable(exposures)
-        pairs = jax.vmap(sum_without_each)((values * factors[1]) ** 2)
-        off_gold = jnp.sum(factors[0] ** 2 * pairs, axis=0)
+        pairs = jax.vmap(sum_without_each)((values * factors.u) ** 2)
+        off_gold = jnp.sum(factors.r**2 * pairs, axis=0)
         on_gold = (values * self.own_hits(exposures)) ** 2
         return (1 - 1 / self.m) * (off_gold + on_gold)
 
-    def separable(
-        self, exposures: Float[Array, " V"]
-    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+    def separable(self, exposures: Float[Array, " V"]) -> Separable:
         """m q_y f_y / phi_g, over what is left of q where the gold is excluded.
 
         The most probable label, as a gold, has the renormalised rest of q as factors of its own.
         """
         f, each = jnp.exp(-exposures), self.m / (1 - self._missed(exposures))
         if self.rest is None:
-            return each[None], (self.q * f)[None]
+            return Separable(each[None], (self.q * f)[None])
         top = self.rest.top
         r = jnp.stack([jnp.where(top, 0.0, each / self.rest.left), jnp.where(top, each, 0.0)])
-        return r, jnp.stack([self.q * f, self.rest.q * f])
+        return Separable(r, jnp.stack([self.q * f, self.rest.q * f]))
 
     def repeated(self) -> tuple[IidLaw, ...]:
         return (self,)
 
-    def inclusion(self) -> Factors:
+    def inclusion(self) -> Separable:
         """1 - (1 - q_y)^m, with q_y / (1 - q_g) for q_y where the gold is excluded."""
 
         def chance(q: Float[Array, " V"]) -> Float[Array, " V"]:
             return -jnp.expm1(self.m * jnp.log1p(-jnp.minimum(q, 1.0)))
 
         if self.rest is None:
-            return jnp.ones_like(self.q)[None], chance(self.q)[None]
+            return Separable(jnp.ones_like(self.q)[None], chance(self.q)[None])
         top = self.rest.top
         others = jnp.where(top, 0.0, self.q)
-        r, u = expand(lambda rho: chance(self.q / (1 - rho)), others, jnp.max(others))
-        r = jnp.concatenate([jnp.where(top, 0.0, r), top[None].astype(r.dtype)])
-        return r, jnp.concatenate([u, chance(self.rest.q)[None]])
+        by_q = expand(lambda rho: chance(self.q / (1 - rho)), others, jnp.max(others))
+        r = jnp.concatenate([jnp.where(top, 0.0, by_q.r), top[None].astype(by_q.r.dtype)])
+        return Separable(r, jnp.concatenate([by_q.u, chance(self.rest.q)[None]]))
 
     def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         log_q, log_rest = self.log_proposal()
@@ -165,6 +175,14 @@ class Iid(Sampler):
         """With m traced: nothing exact depends on it but through numbers, so all m compile once."""
         m = jnp.asarray(self.m, problem.scores.dtype)
         return Iid(proposal=self.proposal, m=m, hits=self.hits)
+
+    @property
+    def may_be_empty(self) -> bool:
+        return self.hits == "mask"
+
+    @property
+    def reads_scores(self) -> bool:
+        return reads_scores(self.proposal)
 
     def check(self, problem: Problem) -> None:
         check_proposal(self.proposal, problem, removed=self.hits != "keep")

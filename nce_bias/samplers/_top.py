@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, check_distinct
 from nce_bias.numerics.leave_one_out import sum_without_each
-from nce_bias.numerics.separable import Factors
+from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 
 class TopLaw(Law):
@@ -34,15 +34,16 @@ class TopLaw(Law):
         totals = sum_without_each(jnp.where(among_best, exposures, 0.0))
         return -jnp.where(among_best, totals, totals[last])
 
-    def separable(
-        self, exposures: Float[Array, " V"]
-    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+    def tilted(self, exposures: Float[Array, " V"]) -> tuple[Float[Array, " V"], Copies]:
+        return self.log_laplace(exposures), self.separable(exposures).average_positive
+
+    def separable(self, exposures: Float[Array, " V"]) -> Separable:
         """The best m labels for a gold outside them, the best m + 1 (but itself) for one inside."""
         empty = jnp.zeros_like(exposures)
         inside, outside = empty.at[self.best].set(1.0), empty.at[self.best[: self.m]].set(1.0)
-        return jnp.stack([outside, 1.0 - outside]), jnp.stack([inside, outside])
+        return Separable(jnp.stack([outside, 1.0 - outside]), jnp.stack([inside, outside]))
 
-    def inclusion(self) -> Factors:
+    def inclusion(self) -> Separable:
         return self.separable(jnp.zeros(self.labels))
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
