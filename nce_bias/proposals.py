@@ -24,9 +24,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias._checks import check_distribution, floating, is_traced, refuse
+from nce_bias.numerics.arrays import Array, each, is_numpy, log_softmax, namespace
 from nce_bias.problem import Problem
 
 #: A number, traced or not.
@@ -37,10 +38,11 @@ Proposal = Callable[[Float[Array, " V"], Float[Array, " V"]], Float[Array, " V"]
 class Uniform(eqx.Module):
     """Every label alike."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
     reads_scores: ClassVar[bool] = False
 
     def __call__(self, scores, popularity):
-        return jnp.zeros_like(scores)
+        return namespace(scores).zeros_like(scores)
 
     def __repr__(self) -> str:
         return "uniform"
@@ -49,16 +51,17 @@ class Uniform(eqx.Module):
 class Popularity(eqx.Module):
     """q proportional to pop(y)^power."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
     reads_scores: ClassVar[bool] = False
 
     power: Float[Array, ""]
 
     def __call__(self, scores, popularity):
-        seen = popularity > 0
-        log_popularity = jnp.log(jnp.where(seen, popularity, 1.0))
+        xp, seen = namespace(popularity, self.power), popularity > 0
+        log_popularity = xp.log(xp.where(seen, popularity, 1.0))
         power = self.power.astype(scores.dtype)
-        unseen = jnp.where(power == 0, 0.0, -jnp.inf)
-        return jnp.where(seen, power * log_popularity, unseen)
+        unseen = xp.where(power == 0, 0.0, -xp.inf)
+        return xp.where(seen, power * log_popularity, unseen)
 
     def __repr__(self) -> str:
         return _named("popularity", power=(self.power, 1.0))
@@ -67,12 +70,14 @@ class Popularity(eqx.Module):
 class LogUniform(eqx.Module):
     """Zipfian by rank of popularity."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
     reads_scores: ClassVar[bool] = False
 
     def __call__(self, scores, popularity):
-        rank = jnp.argsort(jnp.argsort(-popularity, stable=True), stable=True)
+        xp = namespace(popularity)
+        rank = xp.argsort(xp.argsort(-popularity, stable=True), stable=True)
         rank = rank.astype(scores.dtype)
-        return jnp.log(jnp.log1p(1 / (rank + 1)))
+        return xp.log(xp.log1p(1 / (rank + 1)))
 
     def __repr__(self) -> str:
         return "log_uniform"
@@ -80,6 +85,8 @@ class LogUniform(eqx.Module):
 
 class Model(eqx.Module):
     """The model's own distribution, tempered."""
+
+    portable: ClassVar[bool] = True
 
     temperature: Float[Array, ""]
 
@@ -93,6 +100,8 @@ class Model(eqx.Module):
 class Mixture(eqx.Module):
     """share * a + (1 - share) * b, both normalised first."""
 
+    portable: ClassVar[bool] = True
+
     a: Proposal
     b: Proposal
     share: Float[Array, ""]
@@ -103,10 +112,10 @@ class Mixture(eqx.Module):
         return reads_scores(self.a) or reads_scores(self.b)
 
     def __call__(self, scores, popularity):
-        share = self.share.astype(scores.dtype)
-        return jnp.logaddexp(
-            jnp.log(share) + log_proposal(self.a, scores, popularity),
-            jnp.log1p(-share) + log_proposal(self.b, scores, popularity),
+        xp, share = namespace(scores, popularity, self.share), self.share.astype(scores.dtype)
+        return xp.logaddexp(
+            xp.log(share) + log_proposal(self.a, scores, popularity),
+            xp.log1p(-share) + log_proposal(self.b, scores, popularity),
         )
 
     def __repr__(self) -> str:
@@ -116,6 +125,7 @@ class Mixture(eqx.Module):
 class FromProbabilities(eqx.Module):
     """A fixed q, the same for every input."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
     reads_scores: ClassVar[bool] = False
 
     log_q: Float[Array, " V"]
@@ -212,8 +222,14 @@ def log_proposal(
     Negatives drawn from the model are not differentiated through, as in practice.
     Raises ValueError if the shape is not `[V]`, TypeError if it is not an array of floats.
     """
-    log_q = proposal(jax.lax.stop_gradient(scores), popularity)
-    log_q = floating(f"proposal {describe(proposal)}", log_q)
+    name = f"proposal {describe(proposal)}"
+    if not is_numpy(scores, popularity):
+        log_q = floating(name, proposal(jax.lax.stop_gradient(scores), popularity))
+    elif getattr(proposal, "portable", False):
+        log_q = proposal(scores, popularity)
+    else:  # a user's own is written in jax.numpy
+        log_q = proposal(jnp.asarray(scores), jnp.asarray(popularity))
+        log_q = np.asarray(floating(name, log_q))
     if log_q.shape != scores.shape:
         raise refuse(
             f"proposal {describe(proposal)}",
@@ -221,12 +237,20 @@ def log_proposal(
             f"[V] = {scores.shape}",
             "Return one log-probability per label, for one input at a time.",
         )
-    return jax.nn.log_softmax(log_q.astype(scores.dtype))
+    return log_softmax(log_q.astype(scores.dtype))
+
+
+def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
+    """log q(.|x) of every input."""
+    if is_numpy(problem.scores):
+        return each(
+            lambda scores: log_proposal(proposal, scores, problem.popularity), problem.score_rows
+        )
+    return _log_proposal_rows(proposal, problem)
 
 
 @eqx.filter_jit
-def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
-    """log q(.|x) of every input."""
+def _log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
     rows = jax.vmap(log_proposal, in_axes=(None, 0, None))
     return rows(proposal, problem.score_rows, problem.popularity)
 

@@ -34,10 +34,9 @@ import math
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
 from nce_bias.engine.moments import Moments, Rows, assemble
@@ -45,6 +44,17 @@ from nce_bias.integrals import Rule
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
 from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
+from nce_bias.numerics.arrays import (
+    Array,
+    each,
+    is_numpy,
+    namespace,
+    one_hot,
+    softmax,
+    to_jax,
+    to_numpy,
+    top_k,
+)
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -53,6 +63,8 @@ from nce_bias.samplers import Sampler
 CHEAP = 4096
 #: The same for a separable law, where the split is a matrix product.
 MATRIX = 2**24
+#: Terms that NumPy takes, some 60 ns each: about a second, a third of what a compilation takes.
+MOST_TERMS = 2**24
 
 
 def exact(
@@ -62,6 +74,7 @@ def exact(
     *,
     tolerance: float = TOLERANCE,
     split: bool | None = None,
+    compiled: bool | None = None,
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 
@@ -79,6 +92,10 @@ def exact(
     split : bool, optional
         Whether to split the variance into the negatives' and the gold's part. Default: where it is
         cheap, which it is but for many golds without replacement (NaN there; `method` says so).
+    compiled: bool, optional
+        Whether XLA compiles the integral for these shapes (seconds, once) or NumPy takes it as it
+        is. The numbers are the same to rounding. Default: NumPy where that takes well under the
+        time of a compilation, for `iid`, `top` and their sums.
 
     Returns
     -------
@@ -112,12 +129,13 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
-    plan = plan_for(problem, sampler, loss, tolerance, split)
+    asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
     assert isinstance(loss, ExactLoss)
     how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
+    solve = _solve if is_numpy(asked.scores) else _compiled_solve
     return assemble(
-        problem,
-        _solve(problem, loss, plan),
+        asked,
+        solve(asked, loss, plan),
         method=how + ("" if plan.golds else ", variance not split (split=True does)"),
         sampler=sampler,
         loss=loss,
@@ -125,16 +143,31 @@ def exact(
     )
 
 
+def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
+    """The problem in the arrays it is solved in, and the plan."""
+    plain = isinstance(sampler, Sampler) and sampler.portable and isinstance(problem, Problem)
+    if compiled or not plain or is_traced(problem, sampler, loss) or problem.scores.itemsize < 4:
+        return problem, plan_for(problem, sampler, loss, tolerance, split)
+    with np.errstate(all="ignore"):
+        small = to_numpy(problem)
+        plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
+    if compiled is None and plan.terms > MOST_TERMS:
+        return problem, to_jax(plan)
+    return small, plan
+
+
 class Plan(eqx.Module):
     """What is settled before anything is integrated.
 
     `sampler` is the one asked for with its inner rule sized; `golds` says how many golds take
-    moments of their own, 0 where all are taken together.
+    moments of their own, 0 where all are taken together;
+    `terms` how many numbers all nodes of all inputs have.
     """
 
     sampler: Sampler
     rule: Rule
     golds: int = eqx.field(static=True)
+    terms: int = eqx.field(static=True, default=0)
 
 
 def plan_for(
@@ -162,9 +195,12 @@ def plan_for(
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
             return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
-        lengths = _lengths(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
+        measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
+        lengths = measure(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
     nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
-    return Plan(sized, Rule(sized.m, nodes, tolerance), golds)
+    by_gold = golds if golds and not shape.together else 1
+    terms = len(problem.weights) * by_gold * nodes * shape.size
+    return Plan(sized, Rule(sized.m, nodes, tolerance), golds, terms)
 
 
 class Shape(NamedTuple):
@@ -188,15 +224,17 @@ def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
     def parts(scores):
         law = sampler.law(scores, problem.popularity)
         corrected = loss.corrected(scores, law, sampler.m)
-        one = corrected.of(jnp.zeros((), int))
+        one = corrected.of(0)
         expectation = loss.expectation(law, one, scores, Rule(sampler.m, 2, 0.01))
         return law, corrected.by_gold, law.separable(scores), expectation.integrates
 
-    law, by_gold, factors, integrates = eqx.filter_eval_shape(parts, problem.score_rows[0])
+    scores = problem.score_rows[0]
+    plain = is_numpy(scores)
+    found = parts(scores) if plain else eqx.filter_eval_shape(parts, scores)
+    law, by_gold, factors, integrates = found
     return Shape(by_gold is not None, factors is not None, bool(integrates), law.size)
 
 
-@eqx.filter_jit
 def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"]:
     """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
@@ -209,14 +247,14 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
             return loss.expectation(law, corrected.of(gold), share, plan.rule).length
 
         if corrected.by_gold is None:
-            return length(jnp.zeros((), int), population)
-        which = jax.lax.top_k(population, plan.golds)[1]
-        return jnp.max(jax.lax.map(lambda g: length(g, jnp.zeros_like(scores).at[g].set(1)), which))
+            return length(0, population)
+        which = top_k(population, plan.golds)[1]
+        lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
+        return namespace(lengths).max(lengths)
 
-    return jax.lax.map(row, (problem.score_rows, problem.population_rows))
+    return each(row, (problem.score_rows, problem.population_rows))
 
 
-@eqx.filter_jit
 def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
     shape = _shape(problem, plan.sampler, loss)
 
@@ -231,16 +269,17 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
         if plan.golds and not shape.together:
             sums, error, squared_means = for_each_gold(expectation, population, plan.golds)
         else:
-            all_golds = expectation(jnp.zeros((), int), population)
+            all_golds = expectation(0, population)
             sums, error = all_golds.sums(), all_golds.error()
             squared_means = all_golds.squared_means(plan.golds) if plan.golds else jnp.nan
-        lost = jnp.any((population > 0) & jnp.isneginf(corrected.gold))
-        model = jax.nn.softmax(scores)
+        xp = namespace(scores, corrected.gold)
+        lost = xp.any((population > 0) & xp.isneginf(corrected.gold))
+        model = softmax(scores)
         return Rows(
-            loss=jnp.where(lost, jnp.inf, sums.loss),
+            loss=xp.where(lost, xp.inf, sums.loss),
             gradient=sums.gradient,
             second=sums.square - 2 * sums.own - 1,  # E||v - e||^2
-            squared_means=jnp.asarray(squared_means, scores.dtype),
+            squared_means=xp.asarray(squared_means, scores.dtype),
             coverage=model @ (population + law.included(population)),
             concentration=sums.concentration,
             error=error,
@@ -248,7 +287,11 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
 
     rows = (problem.score_rows, problem.population_rows)
     block = max(1, BLOCK // (CHUNK * shape.size))
-    return jax.lax.map(row, rows, batch_size=block if block > 1 else None)
+    with np.errstate(all="ignore"):
+        return each(row, rows, batch_size=block if block > 1 else None)
+
+
+_compiled_lengths, _compiled_solve = eqx.filter_jit(_lengths), eqx.filter_jit(_solve)
 
 
 def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:

@@ -17,10 +17,11 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias.integrals.expectation import Expectation, Gram, Sums
 from nce_bias.integrals.spread import separable_squares
+from nce_bias.numerics.arrays import Array, namespace, sigmoid, softplus
 from nce_bias.samplers import Law
 
 
@@ -47,32 +48,34 @@ class ClosedForm(Expectation):
     @property
     def length(self) -> Float[Array, ""]:
         """0: nothing is integrated."""
-        return jnp.zeros_like(self.gold[0])
+        return 0 * self.share[0]
 
     def error(self) -> Float[Array, ""]:
         """Rounding alone."""
-        return jnp.asarray(64 * jnp.finfo(self.gold.dtype).eps, self.gold.dtype)
+        xp = namespace(self.gold)
+        return xp.asarray(64 * jnp.finfo(self.gold.dtype).eps, self.gold.dtype)
 
     def sums(self) -> Sums:
         """See `Expectation`; `concentration` is NaN: no softmax over the candidates."""
         law, share, gold = self.law, self.share, self.gold
-        nothing = jnp.zeros_like(self.negatives)
-        picked, hit = jax.nn.sigmoid(self.negatives), jax.nn.sigmoid(gold)
+        xp = namespace(gold, self.negatives, share)
+        nothing = xp.zeros_like(self.negatives)
+        picked, hit = sigmoid(self.negatives), sigmoid(gold)
         copies, gold_copies = law.counts(share), law.own_hits(nothing)
         pairs = law.coincidences(nothing, picked)
-        by_gold = -share * jax.nn.sigmoid(-gold)
-        gold_loss = jnp.where(share > 0, share * jax.nn.softplus(-gold), 0.0)
-        own = jnp.sum(by_gold) + jnp.sum(share * gold_copies * picked)
-        square = jnp.sum(copies * picked**2) + jnp.sum(
+        by_gold = -share * sigmoid(-gold)
+        gold_loss = xp.where(share > 0, share * softplus(-gold), 0.0)
+        own = xp.sum(by_gold) + xp.sum(share * gold_copies * picked)
+        square = xp.sum(copies * picked**2) + xp.sum(
             share * (pairs + hit**2 + 2 * hit * gold_copies * picked)
         )
         return Sums(
-            loss=jnp.sum(gold_loss) + jnp.sum(copies * jax.nn.softplus(self.negatives)),
+            loss=xp.sum(gold_loss) + xp.sum(copies * softplus(self.negatives)),
             by_gold=by_gold,
             by_negative=copies * picked,
             own=own,
             square=square,
-            concentration=jnp.full((), jnp.nan, square.dtype),
+            concentration=xp.full((), xp.nan, square.dtype),
         )
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:

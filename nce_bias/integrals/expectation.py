@@ -9,7 +9,9 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
 
 #: Golds whose conditional moments are held at a time.
 GOLDS = 128
@@ -110,12 +112,13 @@ def for_each_gold(
 
     `expectation` takes a gold and a share that has it alone; the `golds` most frequent count.
     """
-    share, which = jax.lax.top_k(population, golds)
+    xp = namespace(population)
+    share, which = top_k(population, golds)
 
     def alone(gold):
-        at = expectation(gold, jnp.zeros_like(population).at[gold].set(1.0))
+        at = expectation(gold, one_hot(gold, population))
         sums = at.sums()
-        return sums, at.error(), jnp.sum(sums.gradient**2)
+        return sums, at.error(), xp.sum(sums.gradient**2)
 
-    by_gold = jax.lax.map(alone, which)
-    return jax.tree.map(lambda leaf: jnp.tensordot(share, leaf, 1), by_gold)
+    by_gold = each(alone, which)
+    return jax.tree.map(lambda leaf: xp.tensordot(share, leaf, 1), by_gold)

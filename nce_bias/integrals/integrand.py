@@ -21,10 +21,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Rule, Sums
 from nce_bias.integrals.spread import dense_square, separable_squares
+from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
 from nce_bias.numerics.leave_one_out import exposure
 from nce_bias.numerics.quadrature import CHUNK, Grid, make_grid, span
 from nce_bias.samplers import Law
@@ -70,13 +71,14 @@ class Integrand(Expectation):
     ) -> Integrand:
         """From the corrected scores of golds and negatives; `competes`: the gold is part of Z."""
         gold, negatives = scores
-        top = jnp.max(negatives)
+        xp = namespace(gold, negatives, share)
+        top = xp.max(negatives)
         log_gold, log_negative = gold - top, negatives - top
-        offset = jnp.zeros_like(top)
+        offset = xp.zeros_like(top)
         if not competes:
-            offset = -jnp.sum(jnp.where(share > 0, share * log_gold, 0.0))
-            log_gold = jnp.full_like(log_gold, -jnp.inf)
-        log_gold = jnp.where(share > 0, log_gold, log_negative)
+            offset = -xp.sum(xp.where(share > 0, share * log_gold, 0.0))
+            log_gold = xp.full_like(log_gold, -xp.inf)
+        log_gold = xp.where(share > 0, log_gold, log_negative)
         return cls(
             share=share,
             law=law,
@@ -95,8 +97,10 @@ class Integrand(Expectation):
     @property
     def _ends(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """No derivative goes through them: the integral does not depend on where it is cut."""
-        at = (self.log_gold, self.log_negative, self.share, self.rule.m)
-        return span(*jax.lax.stop_gradient(at), self.rule.tolerance)
+        at = (self.log_gold, self.log_negative, self.share)
+        if not is_numpy(*at):
+            at = jax.lax.stop_gradient(at)
+        return span(*at, self.rule.m, self.rule.tolerance)
 
     @property
     def grid(self) -> Grid:
@@ -111,53 +115,47 @@ class Integrand(Expectation):
     @property
     def _logarithms(self) -> Float[Array, ""]:
         """The largest logarithm that is rounded; the rule's own reach 64."""
-        finite = jnp.where(jnp.isfinite(self.log_negative), jnp.abs(self.log_negative), 0.0)
-        counts = (self.share > 0) & jnp.isfinite(self.log_gold)
-        golds = jnp.where(counts, jnp.abs(self.log_gold), 0.0)
-        return 64 + jnp.maximum(jnp.max(finite), jnp.max(golds))
+        xp = namespace(self.share)
+        finite = xp.where(xp.isfinite(self.log_negative), xp.abs(self.log_negative), 0.0)
+        counts = (self.share > 0) & xp.isfinite(self.log_gold)
+        golds = xp.where(counts, xp.abs(self.log_gold), 0.0)
+        return 64 + xp.maximum(xp.max(finite), xp.max(golds))
 
     def sums(self) -> Sums:
         """See `Expectation`. For a gold of weight 0 the loss is E[log Z] of the negatives alone."""
         grid, chunk = self.grid, nodes_at_a_time(self.law)
-
-        def add(total, first):
-            index = first + jnp.arange(chunk, dtype=grid.left.dtype)
-            nodes = jax.vmap(lambda node: self._at_node(grid, node))(index)
-            return jax.tree.map(lambda a, b: a + jnp.sum(b, axis=0), total, nodes), None
-
-        empty, zero = jnp.zeros_like(self.log_gold), jnp.zeros_like(grid.left)
-        starts = jnp.arange(0, grid.nodes, chunk, dtype=grid.left.dtype)
-        start = Sums(zero, empty, empty, zero, zero, zero)
-        sums = jax.lax.scan(jax.checkpoint(add), start, starts)[0]
+        sums = sum_of_nodes(lambda index: self._at_node(grid, index), grid.nodes, chunk, grid.left)
         missed = self._never_selected(self.share)
         return eqx.tree_at(
             lambda s: (s.loss, s.by_gold, s.own),
             sums,
-            (sums.loss + self.offset, sums.by_gold - missed, sums.own - jnp.sum(missed)),
+            (sums.loss + self.offset, sums.by_gold - missed, sums.own - missed.sum()),
         )
 
-    def _at_node(self, grid: Grid, index: Float[Array, ""]) -> Sums:
+    def _at_node(self, grid: Grid, index: Float[Array, "*N"]) -> Sums:
+        xp, law = namespace(index, self.share), self.law
         log_t = grid.left + grid.step * index
         z_gold, z = exposure(log_t, self.log_gold), exposure(log_t, self.log_negative)
-        weight, law = grid.weight(index) * self.share, self.law
+        weight = grid.weight(index)[..., None] * self.share
         log_f, copies = law.tilted(z)
-        gold_survives = jnp.exp(-z_gold)
-        beside_gold = gold_survives * -jnp.expm1(log_f)  # e^{-z_+} (1 - F)
-        without_gold = jnp.exp(-jnp.exp(log_t)) - jnp.exp(log_f)
-        absent = jnp.isneginf(self.log_gold)
+        gold_survives = xp.exp(-z_gold)
+        beside_gold = gold_survives * -xp.expm1(log_f)  # e^{-z_+} (1 - F)
+        without_gold = xp.exp(-xp.exp(log_t))[..., None] - xp.exp(log_f)
+        absent = xp.isneginf(self.log_gold)
         by_gold = -weight * z_gold * beside_gold
-        tilted = weight * jnp.exp(log_f - z_gold)
+        tilted = weight * xp.exp(log_f - z_gold)
         by_negative = z * copies(tilted)
         z_hits = z * law.own_hits(z)
-        own = jnp.sum(by_gold) + jnp.sum(tilted * z_hits)
-        distinct = jnp.sum(tilted * z_gold**2) + jnp.sum(z * by_negative)
-        pairs = jnp.sum(tilted * (2 * z_gold * z_hits + law.coincidences(z, z)))
-        loss = jnp.sum(weight * jnp.where(absent, without_gold, beside_gold))
+        own = xp.sum(by_gold, axis=-1) + xp.sum(tilted * z_hits, axis=-1)
+        distinct = xp.sum(tilted * z_gold**2, axis=-1) + xp.sum(z * by_negative, axis=-1)
+        pairs = xp.sum(tilted * (2 * z_gold * z_hits + law.coincidences(z, z)), axis=-1)
+        loss = xp.sum(weight * xp.where(absent, without_gold, beside_gold), axis=-1)
         return Sums(loss, by_gold, by_negative, own, distinct + pairs, distinct)
 
     def _never_selected(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         """1 - E[pi(1)] = 1 of golds of weight 0, which the integrals of t w_+ = 0 leave out."""
-        return jnp.where(jnp.isneginf(self.log_gold), share, 0.0)
+        xp = namespace(self.log_gold, share)
+        return xp.where(xp.isneginf(self.log_gold), share, 0.0)
 
     def squared_means(self, golds: int) -> Float[Array, ""] | None:
         """See `Expectation`. For a separable law, a product of two [nodes, labels] matrices.
@@ -167,30 +165,30 @@ class Integrand(Expectation):
         law, grid = self.law, self.grid
         if law.separable(self.log_negative) is None:
             return None
-        share, which = jax.lax.top_k(self.share, golds)
+        xp = namespace(self.share)
+        share, which = top_k(self.share, golds)
 
         def at_node(index):
             log_t = grid.left + grid.step * index
             z_gold, z = exposure(log_t, self.log_gold), exposure(log_t, self.log_negative)
-            weight, log_f = grid.weight(index) * jnp.exp(-z_gold), law.log_laplace(z)
-            factors = law.separable(z)
+            weight = grid.weight(index)[..., None] * xp.exp(-z_gold)
+            log_f, factors = law.log_laplace(z), law.separable(z)
             assert factors is not None
-            hits = weight * jnp.exp(log_f) * z * law.own_hits(z)
-            missed = weight * -jnp.expm1(log_f) * z_gold  # 1 - E[pi(1)]
-            left = (weight * jnp.exp(log_f) * factors.r)[:, which]
-            return left, z * factors.u, (hits - missed)[which]
+            hits = weight * xp.exp(log_f) * z * law.own_hits(z)
+            missed = weight * -xp.expm1(log_f) * z_gold  # 1 - E[pi(1)]
+            left = (weight * xp.exp(log_f))[..., None, :] * factors.r
+            return left[..., which], z[..., None, :] * factors.u, (hits - missed)[..., which]
 
-        index = jnp.arange(grid.nodes, dtype=grid.left.dtype)
-        left, right, own = jax.lax.map(at_node, index, batch_size=nodes_at_a_time(law))
+        left, right, own = at_nodes(at_node, grid.nodes, nodes_at_a_time(law), grid.left)
         left, right = (part.reshape(-1, part.shape[-1]) for part in (left, right))
-        own = jnp.sum(own, axis=0) - self._never_selected(jnp.ones_like(self.share))[which]
+        own = xp.sum(own, axis=0) - self._never_selected(xp.ones_like(self.share))[which]
 
         def square(gold):
             row, label, on_gold = gold
-            return jnp.sum((row @ right).at[label].set(on_gold) ** 2)
+            return xp.sum(xp.where(xp.arange(len(self.share)) == label, on_gold, row @ right) ** 2)
 
-        squares = jax.lax.map(square, (left.T, which, own), batch_size=min(GOLDS, golds))
-        return jnp.sum(share * squares)
+        squares = each(square, (left.T, which, own), batch_size=min(GOLDS, golds))
+        return xp.sum(share * squares)
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""

@@ -27,9 +27,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias.integrals.expectation import Gram
+from nce_bias.numerics.arrays import Array
 from nce_bias.samplers import Law
 
 Labels = Float[Array, " V"]

@@ -7,12 +7,13 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
 from nce_bias.integrals import Integrand, Rule
 from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.binary import Binary
+from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
 

@@ -22,11 +22,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.leave_one_out import sum_without_each
 
 #: Terms of the Chebyshev expansion.
@@ -44,16 +44,18 @@ class Separable(eqx.Module):
     [[-8.0, -15.0], [-35.0, -63.0]]
     """
 
-    r: Float[Array, "_ V"]
-    u: Float[Array, "_ V"]
+    r: Float[Array, "*_ V"]
+    u: Float[Array, "*_ V"]
 
     def average(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         """sum_{g != y} share_g a[g, y] for every y."""
-        return self.u.T @ (self.r @ share) - share * jnp.sum(self.r * self.u, axis=0)
+        whole = self.u.T @ (self.r @ share)
+        return whole - share * namespace(self.r).sum(self.r * self.u, axis=0)
 
-    def average_positive(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
+    def average_positive(self, share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """The same to full relative precision where r, u and share are not negative."""
-        return jnp.sum(self.u * jax.vmap(sum_without_each)(self.r * share), axis=0)
+        others = sum_without_each(self.r * share[..., None, :])
+        return namespace(others).sum(self.u * others, axis=-2)
 
     def __mul__(self, other: Separable) -> Separable:
         def product(a, b):
@@ -62,9 +64,9 @@ class Separable(eqx.Module):
         return Separable(product(self.r, other.r), product(self.u, other.u))
 
     def __rsub__(self, one: float) -> Separable:
-        first = jnp.full_like(self.r[:1], one)
-        ones = jnp.ones_like(first)
-        return Separable(jnp.concatenate([first, self.r]), jnp.concatenate([ones, -self.u]))
+        xp = namespace(self.r)
+        first, ones = xp.full_like(self.r[:1], one), xp.ones_like(self.r[:1])
+        return Separable(xp.concatenate([first, self.r]), xp.concatenate([ones, -self.u]))
 
     def to_dense(self) -> Float[Array, "V V"]:
         """The array itself, rows for golds; for tests."""
@@ -72,19 +74,22 @@ class Separable(eqx.Module):
 
 
 def expand(
-    function: Callable[[Float[Array, ""]], Float[Array, " V"]],
+    function: Callable[[Float[Array, "N 1"]], Float[Array, "N V"]],
     at: Float[Array, " V"],
     end: Float[Array, ""],
 ) -> Separable:
     """function(at_g)_y as a separable array, for a smooth function on [0, end].
 
+    The function takes points `[N, 1]` and gives rows `[N, V]`.
+
     Points outside the interval are moved to its end.
     """
-    angle = np.pi * (np.arange(TERMS) + 0.5) / TERMS
-    end = jnp.maximum(end, jnp.finfo(at.dtype).tiny)
-    values = jax.vmap(function)(0.5 * end * (1 + jnp.asarray(np.cos(angle), at.dtype)))
-    transform = 2 / TERMS * np.cos(np.arange(TERMS)[:, None] * angle)
+    xp, orders = namespace(at), np.arange(TERMS)
+    angle = np.pi * (orders + 0.5) / TERMS
+    end = xp.maximum(end, jnp.finfo(at.dtype).tiny)
+    points = 0.5 * end * (1 + xp.asarray(np.cos(angle), at.dtype))
+    transform = 2 / TERMS * np.cos(orders[:, None] * angle)
     transform[0] /= 2
-    place = jnp.arccos(jnp.clip(2 * at / end - 1, -1.0, 1.0))
-    orders = jnp.arange(TERMS, dtype=at.dtype)[:, None]
-    return Separable(jnp.cos(orders * place), jnp.asarray(transform, at.dtype) @ values)
+    place = xp.arccos(xp.clip(2 * at / end - 1, -1.0, 1.0))
+    waves = xp.cos(xp.asarray(orders[:, None], at.dtype) * place)
+    return Separable(waves, xp.asarray(transform, at.dtype) @ function(points[:, None]))
