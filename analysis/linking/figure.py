@@ -8,7 +8,7 @@ import pandas as pd
 
 from nce_bias import plot
 
-POINTS = pathlib.Path(__file__).parents[1] / "analysis" / "linking" / "points"
+POINTS = pathlib.Path(__file__).parent / "points"
 
 SCORES = {
     "dual": ("DUAL", "#0072B2", "o"),
