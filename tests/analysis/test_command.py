@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import sys
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -138,7 +139,7 @@ def test_a_second_run_replaces_and_leaves_other_files(checkout):
     (folder / "table.csv").write_text("old")
     (folder / "mine.csv").write_text("mine")
     assert run("run", "alpha").exit_code == 0
-    assert written(folder) == {"table.csv": "new", "mine.csv": "mine"}
+    assert written(str(folder)) == {"table.csv": "new", "mine.csv": "mine"}
 
 
 def test_an_unknown_question(checkout):
@@ -232,7 +233,7 @@ def test_a_new_question_runs_at_once(checkout):
     assert done.exit_code == 0, (done.output, done.exception)
     build = pathlib.Path("build/quick")
     assert (build / "figures/beta_two.png").read_bytes().startswith(b"\x89PNG")
-    table = pd.read_csv(build / "results/beta_two/bias.csv")
+    table: Any = pd.read_csv(build / "results/beta_two/bias.csv")
     assert set(table["negatives"]) == {"uniform", "model"} and (table["status"] == "ok").all()
     assert (build / "results/beta_two/meta.json").is_file()
     assert run("list").stdout.splitlines()[-1] == (
