@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_NEGATIVES = ["uniform", "popularity", "0.5*uniform+0.5*model", "model"]
 
 
-def compare(
+def compare(  # noqa: PLR0913 (each is an option of the command)
     scores: Annotated[
         pathlib.Path,
         typer.Argument(help="Scores s(x, y), [V] or [X, V]: .npy, .npz or .csv without a header."),
