@@ -18,16 +18,25 @@ STAMP := $(call stamp,$(VENV),constraints.txt)
 FLOORS := .venv-floors
 FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
 
-.PHONY: figures linking test lint format docs bench test-floors install clean distclean
+.PHONY: figures quick results linking test test-all lint format docs bench test-floors install clean distclean
 
-figures: $(STAMP)  ## run every analysis and draw every figure
-	$(BIN)/nce-bias figures
+figures: $(STAMP)  ## run every analysis and draw every figure, into build/
+	$(BIN)/python -m analysis run
+
+quick: $(STAMP)  ## the same in small, to see that everything runs: build/quick
+	$(BIN)/python -m analysis run --quick
+
+results: $(STAMP)  ## remake what is committed: analysis/*/results and figures/
+	$(BIN)/python -m analysis run --in-place
 
 linking: $(STAMP)  ## every run of analysis/linking, about an hour; goes on where it was stopped
 	$(BIN)/python -m analysis.linking.full
 
-test: $(STAMP)  ## the whole test suite, the notebooks of the documentation with it
+test: $(STAMP)  ## the test suite but for what is marked slow; the documentation's notebooks with it
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+test-all: $(STAMP)  ## the slow tests too
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m ""
 
 lint: $(STAMP)  ## style, formatting, types, import directions
 	$(BIN)/ruff check .
@@ -46,7 +55,7 @@ bench: $(STAMP)  ## the numbers of docs/benchmarks.md
 	$(BIN)/python -m analysis.benchmarks.run
 
 test-floors: $(FLOORS_STAMP)  ## the core tests with the oldest supported dependencies
-	$(FLOORS)/bin/python -m pytest -m "not docs" -o addopts="" -p no:cacheprovider
+	$(FLOORS)/bin/python -m pytest -m "not docs and not slow" -o addopts="" -p no:cacheprovider
 
 install: $(STAMP)  ## the environment alone
 

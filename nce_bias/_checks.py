@@ -33,6 +33,21 @@ def concretely(*values: Any) -> AbstractContextManager[None]:
     return nullcontext() if is_traced(*values) else jax.ensure_compile_time_eval()
 
 
+def check_kind(argument: str, value: Any, kind: type, example: str) -> None:
+    """Refuse an object of the wrong kind, and show the right one."""
+    if not isinstance(value, kind):
+        raise refuse(
+            argument,
+            f"got {value!r}, which is {_a(type(value).__name__)}",
+            _a(kind.__name__.lower()),
+            f"For example {example}.",
+        )
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def refuse(argument: str, given: str, expected: str, remedy: str) -> ValueError:
     """One sentence each: what was given, what was expected, what to do."""
     return ValueError(f"{argument}: {given}; expected {expected}. {remedy}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias._checks import check_distribution, floating, is_traced, refuse
+from nce_bias.numerics.arrays import Array, log_softmax, namespace, to_jax, to_numpy
 
 
 class Problem(eqx.Module):
@@ -87,7 +89,7 @@ class Problem(eqx.Module):
             )
         rows = 1 if scores.ndim == 1 else scores.shape[0]
         if weights is None:
-            weights = jnp.full(rows, 1 / rows, dtype=population.dtype)
+            weights = jnp.asarray(np.full(rows, 1 / rows, dtype=population.dtype))
         weights = floating("weights", weights)
         if weights.shape != (rows,):
             raise refuse(
@@ -97,7 +99,10 @@ class Problem(eqx.Module):
         check_distribution("population", population)
         check_distribution("weights", weights)
         if popularity is None:
-            popularity = weights @ population.reshape(rows, labels)
+            factors = (weights, population.reshape(rows, labels))
+            popularity = (
+                np.matmul(*to_numpy(factors)) if not is_traced(*factors) else jnp.matmul(*factors)
+            )
         else:
             popularity = floating("popularity", popularity)
             if popularity.shape != (labels,):
@@ -109,10 +114,10 @@ class Problem(eqx.Module):
                 )
             check_distribution("popularity", popularity)
         dtype = jnp.result_type(scores, population, popularity, weights)
-        self.scores = scores.astype(dtype)
-        self.population = population.astype(dtype)
-        self.popularity = popularity.astype(dtype)
-        self.weights = weights.astype(dtype)
+        self.scores = _cast(scores, dtype)
+        self.population = _cast(population, dtype)
+        self.popularity = _cast(popularity, dtype)
+        self.weights = _cast(weights, dtype)
 
     @property
     def labels(self) -> int:
@@ -122,30 +127,31 @@ class Problem(eqx.Module):
     @property
     def score_rows(self) -> Float[Array, "X V"]:
         """The scores with an axis of inputs, whether or not one was given."""
-        return jnp.atleast_2d(self.scores)
+        return namespace(self.scores).atleast_2d(self.scores)
 
     @property
     def population_rows(self) -> Float[Array, "X V"]:
         """The population with an axis of inputs, whether or not one was given."""
-        return jnp.atleast_2d(self.population)
+        return namespace(self.population).atleast_2d(self.population)
 
     @property
     def log_model(self) -> Float[Array, "*X V"]:
         """log p(y|x), the log-softmax of the scores."""
-        return jax.nn.log_softmax(self.scores, axis=-1)
+        return self._at_once(lambda problem: log_softmax(problem.scores))
 
     @property
     def entropy(self) -> Float[Array, ""]:
         """Mean conditional entropy of the population in nats: the least cross entropy there is."""
-        return self.weights @ jnp.sum(jax.scipy.special.entr(self.population_rows), axis=-1)
+        return self._at_once(_entropy)
 
     @property
     def cross_entropy(self) -> Float[Array, ""]:
         """E[-log p(y|x)] in nats; +inf where the population has a label with p = 0."""
-        log_model = jnp.atleast_2d(self.log_model)
-        needed = self.population_rows > 0
-        surprise = jnp.where(needed, -self.population_rows * jnp.where(needed, log_model, 0.0), 0.0)
-        return self.weights @ jnp.sum(surprise, axis=-1)
+        return self._at_once(_cross_entropy)
+
+    def _at_once(self, function: Callable[[Problem], Array]) -> Array:
+        """By NumPy, which compiles nothing, where the values are concrete."""
+        return function(self) if is_traced(self) else _like(self.scores, function(to_numpy(self)))
 
     def __repr__(self) -> str:
         rows, labels = self.score_rows.shape
@@ -156,6 +162,28 @@ class Problem(eqx.Module):
             f"Problem({labels} labels, {inputs}, entropy {float(self.entropy):.3f} nats, "
             f"cross entropy {float(self.cross_entropy):.3f} nats, {self.scores.dtype})"
         )
+
+
+def _cast(array: Array, dtype: Any) -> jax.Array:
+    """As a JAX array of that type, without compiling where the values are concrete."""
+    return array.astype(dtype) if is_traced(array) else jnp.asarray(np.asarray(array).astype(dtype))
+
+
+def _like(array: Array, value: Array) -> Array:
+    return to_jax(value) if isinstance(array, jax.Array) else value
+
+
+def _entropy(problem: Problem) -> Float[Array, ""]:
+    rows, xp = problem.population_rows, namespace(problem.population)
+    terms = xp.where(rows > 0, -rows * xp.log(xp.where(rows > 0, rows, 1.0)), 0.0)
+    return problem.weights @ xp.sum(terms, axis=-1)
+
+
+def _cross_entropy(problem: Problem) -> Float[Array, ""]:
+    rows, xp = problem.population_rows, namespace(problem.population)
+    log_model = log_softmax(problem.score_rows)
+    terms = xp.where(rows > 0, -rows * xp.where(rows > 0, log_model, 0.0), 0.0)
+    return problem.weights @ xp.sum(terms, axis=-1)
 
 
 def _check_scores(scores: jax.Array) -> None:

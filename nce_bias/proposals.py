@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias._checks import check_distribution, floating, is_traced, refuse
+from nce_bias.numerics.arrays import Array, each, is_numpy, log_softmax, namespace
 from nce_bias.problem import Problem
 
 #: A number, traced or not.
@@ -37,8 +38,11 @@ Proposal = Callable[[Float[Array, " V"], Float[Array, " V"]], Float[Array, " V"]
 class Uniform(eqx.Module):
     """Every label alike."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
+    reads_scores: ClassVar[bool] = False
+
     def __call__(self, scores, popularity):
-        return jnp.zeros_like(scores)
+        return namespace(scores).zeros_like(scores)
 
     def __repr__(self) -> str:
         return "uniform"
@@ -47,14 +51,17 @@ class Uniform(eqx.Module):
 class Popularity(eqx.Module):
     """q proportional to pop(y)^power."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
+    reads_scores: ClassVar[bool] = False
+
     power: Float[Array, ""]
 
     def __call__(self, scores, popularity):
-        seen = popularity > 0
-        log_popularity = jnp.log(jnp.where(seen, popularity, 1.0))
+        xp, seen = namespace(popularity, self.power), popularity > 0
+        log_popularity = xp.log(xp.where(seen, popularity, 1.0))
         power = self.power.astype(scores.dtype)
-        unseen = jnp.where(power == 0, 0.0, -jnp.inf)
-        return jnp.where(seen, power * log_popularity, unseen)
+        unseen = xp.where(power == 0, 0.0, -xp.inf)
+        return xp.where(seen, power * log_popularity, unseen)
 
     def __repr__(self) -> str:
         return _named("popularity", power=(self.power, 1.0))
@@ -63,10 +70,14 @@ class Popularity(eqx.Module):
 class LogUniform(eqx.Module):
     """Zipfian by rank of popularity."""
 
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
+    reads_scores: ClassVar[bool] = False
+
     def __call__(self, scores, popularity):
-        rank = jnp.argsort(jnp.argsort(-popularity, stable=True), stable=True)
+        xp = namespace(popularity)
+        rank = xp.argsort(xp.argsort(-popularity, stable=True), stable=True)
         rank = rank.astype(scores.dtype)
-        return jnp.log(jnp.log1p(1 / (rank + 1)))
+        return xp.log(xp.log1p(1 / (rank + 1)))
 
     def __repr__(self) -> str:
         return "log_uniform"
@@ -74,6 +85,8 @@ class LogUniform(eqx.Module):
 
 class Model(eqx.Module):
     """The model's own distribution, tempered."""
+
+    portable: ClassVar[bool] = True
 
     temperature: Float[Array, ""]
 
@@ -87,15 +100,22 @@ class Model(eqx.Module):
 class Mixture(eqx.Module):
     """share * a + (1 - share) * b, both normalised first."""
 
+    portable: ClassVar[bool] = True
+
     a: Proposal
     b: Proposal
     share: Float[Array, ""]
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether one of them does."""
+        return reads_scores(self.a) or reads_scores(self.b)
+
     def __call__(self, scores, popularity):
-        share = self.share.astype(scores.dtype)
-        return jnp.logaddexp(
-            jnp.log(share) + log_proposal(self.a, scores, popularity),
-            jnp.log1p(-share) + log_proposal(self.b, scores, popularity),
+        xp, share = namespace(scores, popularity, self.share), self.share.astype(scores.dtype)
+        return xp.logaddexp(
+            xp.log(share) + log_proposal(self.a, scores, popularity),
+            xp.log1p(-share) + log_proposal(self.b, scores, popularity),
         )
 
     def __repr__(self) -> str:
@@ -104,6 +124,9 @@ class Mixture(eqx.Module):
 
 class FromProbabilities(eqx.Module):
     """A fixed q, the same for every input."""
+
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
+    reads_scores: ClassVar[bool] = False
 
     log_q: Float[Array, " V"]
 
@@ -199,8 +222,14 @@ def log_proposal(
     Negatives drawn from the model are not differentiated through, as in practice.
     Raises ValueError if the shape is not `[V]`, TypeError if it is not an array of floats.
     """
-    log_q = proposal(jax.lax.stop_gradient(scores), popularity)
-    log_q = floating(f"proposal {describe(proposal)}", log_q)
+    name = f"proposal {describe(proposal)}"
+    if not is_numpy(scores, popularity):
+        log_q = floating(name, proposal(jax.lax.stop_gradient(scores), popularity))
+    elif getattr(proposal, "portable", False):
+        log_q = proposal(scores, popularity)
+    else:  # a user's own is written in jax.numpy
+        log_q = proposal(jnp.asarray(scores), jnp.asarray(popularity))
+        log_q = np.asarray(floating(name, log_q))
     if log_q.shape != scores.shape:
         raise refuse(
             f"proposal {describe(proposal)}",
@@ -208,12 +237,20 @@ def log_proposal(
             f"[V] = {scores.shape}",
             "Return one log-probability per label, for one input at a time.",
         )
-    return jax.nn.log_softmax(log_q.astype(scores.dtype))
+    return log_softmax(log_q.astype(scores.dtype))
+
+
+def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
+    """log q(.|x) of every input."""
+    if is_numpy(problem.scores):
+        return each(
+            lambda scores: log_proposal(proposal, scores, problem.popularity), problem.score_rows
+        )
+    return _log_proposal_rows(proposal, problem)
 
 
 @eqx.filter_jit
-def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
-    """log q(.|x) of every input."""
+def _log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
     rows = jax.vmap(log_proposal, in_axes=(None, 0, None))
     return rows(proposal, problem.score_rows, problem.popularity)
 
@@ -265,6 +302,11 @@ def check_enough(sampler: str, proposal: Proposal, m: int, problem: Problem) -> 
             "m at most the number of labels the proposal can draw",
             "Lower m, or mix in another proposal: nb.mixture(q, nb.uniform(), share=0.99).",
         )
+
+
+def reads_scores(proposal: Proposal) -> bool:
+    """Whether q depends on the scores; a function of a user's own does unless it says otherwise."""
+    return getattr(proposal, "reads_scores", True)
 
 
 def describe(proposal: Proposal) -> str:

@@ -3,6 +3,7 @@
 import os
 
 import jax
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -27,3 +28,15 @@ install_import_hook("nce_bias", "beartype.beartype")
 # The same examples on every machine and no deadline: compilation makes a first call slow.
 settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("deterministic")
+
+# What was compiled by the last run of the suite need not be compiled again.
+from nce_bias.cli.process import keep_compilations  # noqa: E402 (the hook has to be there first)
+
+keep_compilations()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_compilations():
+    """A module's compiled programs are of no use to the next one, and take memory."""
+    yield
+    jax.clear_caches()

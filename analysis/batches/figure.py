@@ -40,5 +40,5 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             ax.set_title(f"$m={m}$", fontsize=9)
         np.atleast_1d(axes)[0].set_ylabel("mean squared error of the gradient")
         np.atleast_1d(axes)[0].legend(fontsize=6, frameon=False, loc="lower left")
-        fig.suptitle(FINDING, x=0.01, ha="left", fontsize=9)
+        plot.finding(fig, FINDING, fontsize=9)
     return [plot.save(fig, out / "batches.png")]

@@ -8,7 +8,6 @@ import itertools
 import pathlib
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import softmax
@@ -50,7 +49,6 @@ def proposal(popular: float, hard: float) -> Any:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv``, ``error.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     params, x, population = setting()
     cells: list[Any] = list(
         itertools.product(QUICK_SIZES if quick else SIZES, KINDS.items(), LOSSES)

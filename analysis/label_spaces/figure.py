@@ -21,7 +21,6 @@ LOSSES = {"infonce": "uncorrected", "sampled_softmax": "logQ-corrected"}
 EXCESS = "cross entropy above that of\na run by cross entropy (nats)"
 BIAS = r"norm of the mean gradient's bias, $\|b(\theta)\|$"
 FLOORS = {"bias": 1e-4, "excess": 2e-4}
-GREY = "#555555"
 
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
@@ -58,12 +57,11 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         ax.set_xlabel("")
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
-    with plot.style():
-        fig.suptitle(FINDING, x=0.01, ha="left")
+    plot.finding(fig, FINDING)
     handles: Any = {
-        "exact over negatives, on held-out text": Line2D([], [], color=GREY, marker="o"),
+        "exact over negatives, on held-out text": Line2D([], [], color=plot.GREY, marker="o"),
         "± 2 standard errors of the average over words (letters: all contexts, none)": Patch(
-            color=GREY, alpha=0.2, linewidth=0
+            color=plot.GREY, alpha=0.2, linewidth=0
         ),
     }
     plot.legend(fig, handles)

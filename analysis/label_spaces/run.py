@@ -12,7 +12,6 @@ import pathlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -104,7 +103,6 @@ def training_rows(run: Run, reference: Run, space: Space) -> list[dict[str, Any]
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``training.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     console = Console(stderr=True)
     size = QUICK if quick else FULL
     with console.status("label_spaces: data"):

@@ -20,7 +20,6 @@ FINDING = (
     "\n"
     "The logQ correction removes it as $1/m$, if the gold is excluded from the draws."
 )
-GREY = "#555555"
 
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
@@ -35,15 +34,14 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         ax.label_outer()
         ax.set_ylim(FLOOR, 1.2)
         ax.set_xlim(1, bias["m"].max())
-    with plot.style():
-        fig.suptitle(FINDING, x=0.01, ha="left")
+    plot.finding(fig, FINDING)
     _slope(drawn["sampled_softmax", "exclude"].ax, (150, 1.2e-2), (1500, 1.2e-3))
     plot.legend(
         fig,
         {
-            "exact, iid draws": Line2D([], [], color=GREY),
+            "exact, iid draws": Line2D([], [], color=plot.GREY),
             "limit, $m\\to\\infty$": Line2D(
-                [], [], color=GREY, linestyle=(0, (5, 2.5)), linewidth=0.8
+                [], [], color=plot.GREY, linestyle=(0, (5, 2.5)), linewidth=0.8
             ),
         },
     )
@@ -64,10 +62,10 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
 
 def _slope(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     """A short line of slope -1, to hold the curves against."""
-    ax.plot(*zip(start, end, strict=True), color=GREY, linewidth=0.7, linestyle=":")
+    ax.plot(*zip(start, end, strict=True), color=plot.GREY, linewidth=0.7, linestyle=":")
     middle = (start[0] * end[0]) ** 0.5, (start[1] * end[1]) ** 0.5
     ax.annotate(
-        r"$\propto 1/m$", middle, (5, 2), textcoords="offset points", color=GREY, fontsize=7
+        r"$\propto 1/m$", middle, (5, 2), textcoords="offset points", color=plot.GREY, fontsize=7
     )
 
 

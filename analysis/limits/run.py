@@ -10,7 +10,6 @@ import itertools
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 import pandas as pd
 from rich.console import Console
@@ -82,7 +81,6 @@ def limit(scores: Any, population: Any, q: Any, *, corrected: bool, hits: str) -
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``limits.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     given = problem()
     sizes = QUICK_SIZES if quick else SIZES
     cells = list(itertools.product(LOSSES, HITS, sizes, KINDS.items()))

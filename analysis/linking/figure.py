@@ -11,19 +11,26 @@ from nce_bias import plot
 POINTS = pathlib.Path(__file__).parent / "points"
 
 SCORES = {
-    "dual": ("DUAL", "#0072B2", "o"),
-    "multi8": ("MULTI-8", "#E69F00", "s"),
-    "poly8": ("POLY-8", "#7F7F7F", "D"),
-    "som": ("SOM", "#D55E00", "^"),
+    score: (label, plot.SCORE_COLOURS[score], marker)
+    for score, label, marker in (
+        ("dual", "DUAL", "o"),
+        ("multi8", "MULTI-8", "s"),
+        ("poly8", "POLY-8", "D"),
+        ("som", "SOM", "^"),
+    )
 }
 NEGATIVES = {
-    "random": ("random", "#0072B2", "o"),
-    "mixed-25": ("mixed-25", "#66C2A5", "v"),
-    "mixed-50": ("mixed-50", "#009E73", "D"),
-    "mixed-75": ("mixed-75", "#006D50", "P"),
-    "hard": ("hard", "#D55E00", "^"),
-    "model": ("model (distinct)", "#CC79A7", "s"),
-    "model, independent": ("model, independent", "#555555", "X"),
+    "random": ("random", plot.COLOURS["uniform"], plot.MARKERS["uniform"]),
+    "mixed-25": ("mixed-25", plot.COLOURS["mixed-25"], plot.MARKERS["mixed-25"]),
+    "mixed-50": ("mixed-50", plot.COLOURS["mixed-50"], plot.MARKERS["mixed-50"]),
+    "mixed-75": ("mixed-75", plot.COLOURS["mixed-75"], plot.MARKERS["mixed-75"]),
+    "hard": ("hard", plot.COLOURS["hard"], plot.MARKERS["hard"]),
+    "model": ("model (distinct)", plot.COLOURS["model"], plot.MARKERS["model"]),
+    "model, independent": (
+        "model, independent",
+        plot.COLOURS["model, independent"],
+        plot.MARKERS["model, independent"],
+    ),
 }
 SHOWN = ("random", "mixed-50", "hard", "model")  # for every score
 SHARES = {"random": 0, "mixed-25": 25, "mixed-50": 50, "mixed-75": 75, "hard": 100}
@@ -31,7 +38,7 @@ BM25 = {"title once": (0, (1, 1)), "title ten times": (0, (4, 2))}
 METRICS = {"recall@1": "recall@1", "recall@8": "recall@8", "recall@64": "recall@64"}
 
 VARIANCE_FLOOR = 1e-6
-METRIC_COLOURS = ("#0072B2", "#E69F00", "#009E73")
+METRIC_COLOURS = (plot.CATEGORIES[9], plot.CATEGORIES[7], plot.CATEGORIES[4])
 
 Table = Any
 
@@ -99,11 +106,10 @@ def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
         last.set_xlabel("share of hard negatives (%)")
         handles, labels = axes.flat[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=6)
-        fig.suptitle(
+        plot.finding(
+            fig,
             "Hard and mixed negatives link better than random ones, most of all at recall@1 "
             "(95 % intervals over mentions and seeds)",
-            x=0.01,
-            ha="left",
             fontsize=9,
         )
     return plot.save(fig, out / "linking.png")
@@ -127,8 +133,8 @@ def mixing(recall: Table, moments: Table, out: pathlib.Path) -> pathlib.Path:
         last = last[(last["step"] == last["step"].max()) & (last["kind"] == last["negatives"])]
         last = last.assign(share=last["negatives"].map(SHARES))
         for column, (label, colour, marker) in {
-            "relative_bias": ("score space", "#000000", "o"),
-            "parameter_relative_bias": ("parameters", "#7F7F7F", "s"),
+            "relative_bias": ("score space", "black", "o"),
+            "parameter_relative_bias": ("parameters", plot.SECOND, "s"),
         }.items():
             grouped = last.groupby("share")[column]
             right.plot(
@@ -142,11 +148,10 @@ def mixing(recall: Table, moments: Table, out: pathlib.Path) -> pathlib.Path:
             ax.set_xlabel("share of hard negatives (%)")
             ax.set_xticks(list(SHARES.values()))
             ax.legend()
-        fig.suptitle(
+        plot.finding(
+            fig,
             "DUAL: the first quarter of hard negatives brings most of the recall, "
             "and takes off most of the bias",
-            x=0.01,
-            ha="left",
             fontsize=9,
         )
     return plot.save(fig, out / "linking_mixing.png")
@@ -203,12 +208,11 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
             line[0].set_ylabel(SCORES[score][0])
         handles, labels = grid[0, 0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=7)
-        fig.suptitle(
+        plot.finding(
+            fig,
             "In score space random negatives have most bias at every step and hard ones least; "
             "over parameters SOM's differ less\n"
             "(seed 0, each kind on the run trained with it; band: standard error over mentions)",
-            x=0.01,
-            ha="left",
             fontsize=9,
         )
     return plot.save(fig, out / "linking_bias.png")
@@ -251,12 +255,11 @@ def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pat
             axes.flat[1].scatter([], [], color="black", marker=marker, s=16, label=label)
         handles, labels = axes.flat[1].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside right center")
-        fig.suptitle(
+        plot.finding(
+            fig,
             "Random negatives have most bias and least recall; among all others less bias does not "
             "mean better recall\n"
             r"($\rho$: Spearman's rank correlation over all runs, 95 % interval over conditions)",
-            x=0.01,
-            ha="left",
             fontsize=9,
         )
     return plot.save(fig, out / "linking_scatter.png")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import pathlib
 from typing import Annotated
 
-import jax
 import typer
 from rich.console import Console
 
 import nce_bias as nb
 from analysis.linking import setup
 from analysis.linking.runs import run_all
+from nce_bias.cli.process import own_process
 
 HERE = pathlib.Path(__file__).parent
 
@@ -32,7 +32,7 @@ def main(
     """Train all retrievers of the analysis, measure them and write its tables."""
     from analysis.linking import tables
 
-    jax.config.update("jax_enable_x64", True)
+    own_process()
     console = Console(stderr=True)
     data = nb.data.entity_linking()
     with console.status("token states of 98,000 texts: about 4 min, or read from the cache"):

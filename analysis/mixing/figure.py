@@ -7,10 +7,15 @@ import pandas as pd
 from nce_bias import plot
 
 KINDS = {
-    ("mixture", "infonce"): ("mixture", "#009E73", "-", "o"),
-    ("two sets", "infonce"): ("two sets", "#000000", (0, (1, 1.5)), ""),
-    ("top and distinct", "infonce"): ("top + distinct uniform", "#D55E00", "-", "^"),
-    ("mixture", "sampled_softmax"): ("mixture, corrected", "#0072B2", "-", "s"),
+    ("mixture", "infonce"): ("mixture", plot.COLOURS["mixed"], "-", "o"),
+    ("two sets", "infonce"): ("two sets", "black", (0, (1, 1.5)), ""),
+    ("top and distinct", "infonce"): ("top + distinct uniform", plot.COLOURS["hard"], "-", "^"),
+    ("mixture", "sampled_softmax"): (
+        "mixture, corrected",
+        plot.lighten(plot.COLOURS["mixed"], 0.45),
+        "-",
+        "s",
+    ),
 }
 FINDING = (
     "Uncorrected, hard negatives add bias however they are mixed in; corrected, they remove it"
@@ -46,9 +51,9 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             xycoords="axes fraction",
             ha="right",
             fontsize=7,
-            color="#0072B2",
+            color=plot.lighten(plot.COLOURS["mixed"], 0.45),
         )
         second.set_ylabel("variance of one gradient")
         second.legend(fontsize=7, frameon=False)
-        fig.suptitle(FINDING, x=0.01, ha="left")
+        plot.finding(fig, FINDING)
     return [plot.save(fig, out / "mixing.png")]

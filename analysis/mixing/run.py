@@ -7,7 +7,6 @@ a mixture, or two sets of fixed sizes. Bias, variance, and mean squared error at
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 from scipy.special import softmax
 
@@ -63,7 +62,6 @@ def samplers(share: float) -> dict[str, nb.samplers.Sampler]:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     given, rows = problem(), []
     for share in tables.progress(QUICK_SHARES if quick else SHARES, "mixing"):
         for mixing, sampler in samplers(share).items():

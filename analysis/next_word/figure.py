@@ -23,7 +23,6 @@ PANELS = {
 RELATIVE = r"relative bias $\|\epsilon\|\,/\,\|p-\mathrm{pop}\|$ (scores)"
 PARAMETERS = r"norm over parameters"
 FLOORS = {"bias": 1e-4, "relative_score": 3e-5}
-GREY = "#555555"
 
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
@@ -80,13 +79,12 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         ax.set_xlabel("")
     for ax in axes[:, 1]:
         ax.set_ylabel("")
-    with plot.style():
-        fig.suptitle(FINDING, x=0.01, ha="left")
+    plot.finding(fig, FINDING)
     plot.legend(
         fig,
         {
-            "exact bias, averaged over held-out examples": Line2D([], [], color=GREY),
-            "± 2 standard errors of the average": Patch(color=GREY, alpha=0.2, linewidth=0),
+            "exact bias, averaged over held-out examples": Line2D([], [], color=plot.GREY),
+            "± 2 standard errors of the average": Patch(color=plot.GREY, alpha=0.2, linewidth=0),
         },
     )
     for lines in named.values():

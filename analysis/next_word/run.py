@@ -195,7 +195,6 @@ def training_row(model: words.Model, examples: Examples, data: NextWord) -> dict
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``training.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     console = Console(stderr=True)
     size = QUICK if quick else FULL
     with console.status("next_word: data and training"):

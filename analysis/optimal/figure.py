@@ -45,7 +45,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         left.legend(fontsize=7, frameon=False, loc="lower left")
         sizes = [m for m in (1, 16) if m in set(shapes["m"])]
         for m, colour, marker in zip(
-            sizes, ("#999999", plot.COLOURS["optimal"]), "o*", strict=False
+            sizes, (plot.SECOND, plot.COLOURS["optimal"]), "o*", strict=False
         ):
             rows = shapes[shapes["m"] == m]
             right.scatter(
@@ -60,5 +60,5 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         right.set_xlabel(r"$\log_{10}$ pop / model of a label")
         right.set_ylabel("its probability in the best $q$\n(below $10^{-6}$: at the edge)")
         right.legend(fontsize=7, frameon=False, loc="lower left")
-        fig.suptitle(FINDING, x=0.01, ha="left")
+        plot.finding(fig, FINDING)
     return [plot.save(fig, out / "optimal.png")]

@@ -6,7 +6,6 @@ negatives; 50 labels, hits masked.
 
 import pathlib
 
-import jax
 import numpy as np
 from scipy.special import softmax
 
@@ -30,7 +29,6 @@ def problem() -> nb.Problem:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``proposals.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     given = problem()
     model, population = softmax(np.asarray(given.scores)), np.asarray(given.population)
     rows, shapes = [], []

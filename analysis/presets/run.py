@@ -6,7 +6,6 @@ All presets on one problem of 100 labels, K = m + 1 candidates from 2 to 65.
 import itertools
 import pathlib
 
-import jax
 import numpy as np
 from scipy.special import softmax
 
@@ -32,7 +31,6 @@ def problem() -> nb.Problem:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     given, rows = problem(), []
     cells = list(itertools.product(nb.presets.PRESETS, QUICK_SIZES if quick else SIZES))
     for name, m in tables.progress(cells, "presets"):

@@ -50,12 +50,12 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         axes.flat[0].set_ylabel("entropy of the population (nats)")
         bar = fig.colorbar(mesh, ax=axes, ticks=[-1.5, -1, -0.5, 0, 0.5, 1, 1.5])
         bar.set_label(r"$\log_{10}$ bias of model / of uniform")
-        fig.suptitle(FINDING, x=0.01, ha="left", fontsize=9)
+        plot.finding(fig, FINDING, fontsize=9)
         axes.flat[0].annotate(
             "least bias: u uniform, p popularity, x mixed, M model",
             (0, -0.2),
             xycoords="axes fraction",
             fontsize=6.5,
-            color="#555555",
+            color=plot.GREY,
         )
     return [plot.save(fig, out / "regimes.png")]

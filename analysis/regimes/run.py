@@ -8,7 +8,6 @@ import itertools
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
@@ -44,7 +43,6 @@ def proposal(popular: float, hard: float) -> Any:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     given, sizes = problem(), QUICK_SIZES if quick else SIZES
     entropies = entropy(np.asarray(given.population), axis=1)
     cells = list(itertools.product(DRAWS.items(), sizes, KINDS.items()))

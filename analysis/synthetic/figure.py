@@ -19,7 +19,6 @@ PANELS = {
     ("with replacement", "loss"): "With replacement: no loss settles at cross entropy",
     ("with replacement", "bias_norm"): "With replacement: every bias comes back",
 }
-GREY = "#555555"
 LOSSES, BIASES = (-0.1, 6.6), (1e-3, 30)
 
 
@@ -60,8 +59,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         labels += [losses.lines, bias.lines]
     for ax in axes[0]:
         ax.set_xlabel("")
-    with plot.style():
-        fig.suptitle(FINDING, x=0.01, ha="left")
+    plot.finding(fig, FINDING)
     _explain(fig, line, training["seed"].nunique(), training["entropy"].iloc[0])
     for lines in labels:
         plot.direct_labels(lines)
@@ -72,10 +70,12 @@ def _explain(fig: Figure, line: int, runs: int, entropy: float) -> None:
     hollow = {"marker": "o", "markerfacecolor": "white", "linestyle": "", "markersize": 3.5}
     entries = {
         f"exact, seed {line}, whose cross entropy is the closest to the published one": Line2D(
-            [], [], color=GREY
+            [], [], color=plot.GREY
         ),
-        "published: one run, bias with the noise of 10 draws": Line2D([], [], color=GREY, **hollow),
-        f"range over {runs} seeds, exact": Patch(color=GREY, alpha=0.2, linewidth=0),
+        "published: one run, bias with the noise of 10 draws": Line2D(
+            [], [], color=plot.GREY, **hollow
+        ),
+        f"range over {runs} seeds, exact": Patch(color=plot.GREY, alpha=0.2, linewidth=0),
         f"entropy of the population, {entropy:.3f} nats": Line2D(
             [], [], color=plot.COLOURS["entropy"], linestyle=(0, (5, 2.5)), linewidth=0.8
         ),

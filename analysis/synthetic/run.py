@@ -136,7 +136,6 @@ def curve(
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write training, contrastive, agreement and published ``.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     console = Console(stderr=True)
     seeds, steps = (QUICK_SEEDS, QUICK_STEPS) if quick else (SEEDS, synthetic.STEPS)
     trained = {

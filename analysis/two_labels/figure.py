@@ -14,7 +14,7 @@ TITLES = {
 FINDING = (
     "Model negatives keep a bias at the optimum, $p=$ pop; only one draw without the gold does not"
 )
-SHADES = ("#B8B8B8", "#888888", "#D55E00", "#5A2700")
+SHADES = tuple(plot.lighten(plot.COLOURS["model"], share) for share in (0.7, 0.45, 0.2, 0.0))
 
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
@@ -47,5 +47,5 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             ax.set_ylim(0, 1.05)
         axes.flat[0].set_ylabel(r"bias norm $\|\varepsilon\|$")
         axes.flat[0].legend(fontsize=6.5, frameon=False, loc="upper center")
-        fig.suptitle(FINDING, x=0.01, ha="left")
+        plot.finding(fig, FINDING)
     return [plot.save(fig, out / "two_labels.png")]

@@ -7,7 +7,6 @@ masked or excluded; closed forms at m = 1 and m -> infinity beside the exact eng
 import itertools
 import pathlib
 
-import jax
 import numpy as np
 
 import nce_bias as nb
@@ -43,7 +42,6 @@ def closed_form(a: np.ndarray, m: float, hits: str) -> np.ndarray:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``closed_form.csv`` and ``meta.json`` to `out`."""
-    jax.config.update("jax_enable_x64", True)
     rows, formulas, a = [], [], shares()
     problem = nb.Problem(np.log(np.stack([a, 1 - a], 1)), np.stack([a, 1 - a], 1))
     for hits, m in itertools.product(HITS, SIZES):

@@ -1,7 +1,7 @@
-"""The command line `nce-bias`: `figures` of a checkout, `compare` on a user's own arrays.
+"""The command line `nce-bias`: `compare` on a user's own arrays.
 
-Float64 is switched on here, as the command line owns its process. What only one command needs
-(pandas, Matplotlib, the analyses) is imported when that command runs.
+Float64 and JAX's cache of compilations are switched on here, as the command line owns its process
+(`nce_bias.cli.process`). What only one command needs (pandas, Matplotlib) is imported when it runs.
 """
 
 from typing import Annotated
@@ -10,7 +10,6 @@ import typer
 
 import nce_bias
 from nce_bias.cli._compare import compare
-from nce_bias.cli.figures import figures
 
 app = typer.Typer(
     add_completion=False,
@@ -18,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the same on every terminal, and easy to copy from
 )
-app.command()(figures)
 app.command()(compare)
 
 

@@ -8,9 +8,11 @@ import jax
 import typer
 
 from nce_bias._checks import NoExactMethod
+from nce_bias._progress import track
 from nce_bias.cli.arrays import load_array
 from nce_bias.cli.errors import check_known, fail
 from nce_bias.cli.negatives import DRAWN, make_sampler
+from nce_bias.cli.process import own_process
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.engine.moments import Moments
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_NEGATIVES = ["uniform", "popularity", "0.5*uniform+0.5*model", "model"]
 
 
-def compare(
+def compare(  # noqa: PLR0913 (each is an option of the command)
     scores: Annotated[
         pathlib.Path,
         typer.Argument(help="Scores s(x, y), [V] or [X, V]: .npy, .npz or .csv without a header."),
@@ -89,7 +91,7 @@ def compare(
       $ nce-bias compare scores.csv population.csv --m 1,4,16 \\
             --negatives uniform --negatives model:T=2 --loss infonce
     """  # noqa: D301 (click reads \b: keep these lines as they are)
-    jax.config.update("jax_enable_x64", True)
+    own_process()
     names, losses = negatives or DEFAULT_NEGATIVES, loss or ["infonce"]
     try:
         sizes = _numbers(m)
@@ -131,14 +133,8 @@ def _rows(
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """One row at a time, under a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
     cells = [(*place, sampler, loss) for loss in losses for place, sampler in samplers.items()]
-    for spec, size, sampler, loss in track(
-        cells, "computing", console=console, transient=True, disable=not console.is_terminal
-    ):
+    for spec, size, sampler, loss in track(cells, "computing"):
         found = _moments(problem, sampler, loss, forced, draws, seed)
         row = found.to_frame().iloc[0].to_dict()
         yield {"negatives": spec, "m": size} | row

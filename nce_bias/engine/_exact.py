@@ -31,26 +31,31 @@ long as some negative has a positive weight.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
-from nce_bias._checks import NoExactMethod, concretely, is_traced, refuse
-from nce_bias.engine.closed_form import add_up
-from nce_bias.engine.integrals import BLOCK, for_each_gold, integrate, squared_means
-from nce_bias.engine.integrand import logarithms, setting
+from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
 from nce_bias.engine.moments import Moments, Rows, assemble
-from nce_bias.losses import Binary, CandidateSoftmax, Loss, check_loss, infonce
-from nce_bias.numerics.quadrature import (
-    CHUNK,
-    TOLERANCE,
-    TRACED_NODES,
-    make_grid,
-    nodes_for,
-    step_for,
+from nce_bias.integrals import Rule
+from nce_bias.integrals.expectation import for_each_gold
+from nce_bias.integrals.integrand import BLOCK
+from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
+from nce_bias.numerics.arrays import (
+    Array,
+    each,
+    is_numpy,
+    namespace,
+    one_hot,
+    softmax,
+    to_jax,
+    to_numpy,
+    top_k,
 )
+from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
@@ -58,6 +63,8 @@ from nce_bias.samplers import Sampler
 CHEAP = 4096
 #: The same for a separable law, where the split is a matrix product.
 MATRIX = 2**24
+#: Terms that NumPy takes, some 60 ns each: about a second, a third of what a compilation takes.
+MOST_TERMS = 2**24
 
 
 def exact(
@@ -67,6 +74,7 @@ def exact(
     *,
     tolerance: float = TOLERANCE,
     split: bool | None = None,
+    compiled: bool | None = None,
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 
@@ -84,6 +92,10 @@ def exact(
     split : bool, optional
         Whether to split the variance into the negatives' and the gold's part. Default: where it is
         cheap, which it is but for many golds without replacement (NaN there; `method` says so).
+    compiled: bool, optional
+        Whether XLA compiles the integral for these shapes (seconds, once) or NumPy takes it as it
+        is. The numbers are the same to rounding. Default: NumPy where that takes well under the
+        time of a compilation, for `iid`, `top` and their sums.
 
     Returns
     -------
@@ -117,154 +129,187 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
+    asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
+    assert isinstance(loss, ExactLoss)
+    how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
+    solve = _solve if is_numpy(asked.scores) else _compiled_solve
+    return assemble(
+        asked,
+        solve(asked, loss, plan),
+        method=how + ("" if plan.golds else ", variance not split (split=True does)"),
+        sampler=sampler,
+        loss=loss,
+        normalized=loss.normalized,
+    )
+
+
+def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
+    """The problem in the arrays it is solved in, and the plan."""
+    plain = isinstance(sampler, Sampler) and sampler.portable and isinstance(problem, Problem)
+    if compiled or not plain or is_traced(problem, sampler, loss) or problem.scores.itemsize < 4:
+        return problem, plan_for(problem, sampler, loss, tolerance, split)
+    with np.errstate(all="ignore"):
+        small = to_numpy(problem)
+        plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
+    if compiled is None and plan.terms > MOST_TERMS:
+        return problem, to_jax(plan)
+    return small, plan
+
+
+class Plan(eqx.Module):
+    """What is settled before anything is integrated.
+
+    `sampler` is the one asked for with its inner rule sized; `golds` says how many golds take
+    moments of their own, 0 where all are taken together;
+    `terms` how many numbers all nodes of all inputs have.
+    """
+
+    sampler: Sampler
+    rule: Rule
+    golds: int = eqx.field(static=True)
+    terms: int = eqx.field(static=True, default=0)
+
+
+def plan_for(
+    problem: Problem, sampler: Sampler, loss: Loss, tolerance: float, split: bool | None
+) -> Plan:
+    """Check what is asked, and size both rules for the widest input."""
+    check_kind("problem", problem, Problem, "nb.exact(problem, nb.iid(nb.uniform(), m=16))")
+    check_kind("sampler", sampler, Sampler, "nb.iid(nb.uniform(), m=16), not the proposal alone")
     check_loss(loss)
-    if not isinstance(loss, CandidateSoftmax | Binary):
+    if not isinstance(loss, ExactLoss):
         raise NoExactMethod(
             f"{loss.name} has no exact moments: its expectation follows from no "
             "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
             "draws=100_000), which gives each number with its standard error."
         )
-    tolerance = _allowed(problem, tolerance)
+    tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
         sampler.check(problem)
         loss.check(problem, sampler)
-        golds = _golds(problem, sampler, loss, split)
-        sized, nodes = sized_for(problem, sampler, loss, tolerance)
-    how = f"exact, {nodes} nodes" if nodes else "exact, closed form"
-    return assemble(
-        problem,
-        _solve(problem, sized, loss, nodes, tolerance, golds),
-        method=how + ("" if golds else ", variance not split (split=True does)"),
-        sampler=sampler,
-        loss=loss,
-        normalized=isinstance(loss, CandidateSoftmax),
-    )
-
-
-def _allowed(problem: Problem, tolerance: float) -> float:
-    return max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
-
-
-def sized_for(
-    problem: Problem, sampler: Sampler, loss: Loss, tolerance: float
-) -> tuple[Sampler, int]:
-    """The sampler with its inner rule, and the nodes of the rule in t that the widest input needs.
-
-    No nodes for a closed form.
-    """
-    tolerance = _allowed(problem, tolerance)
-    with concretely(problem, sampler, loss):
         sized = sampler.sized(problem, tolerance)
-        if isinstance(loss, Binary):
-            return sized, 0
+        shape = _shape(problem, sized, loss)
+        golds = _golds(problem, shape, split)
+        rule = Rule(sized.m, 0, tolerance)
+        if not shape.integrates:
+            return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
-            return sized, TRACED_NODES
-        golds = _golds(problem, sized, loss, None)
-        lengths = _lengths(problem, sized, loss, tolerance, golds)
-    return sized, nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
+            return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
+        measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
+        lengths = measure(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
+    nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
+    by_gold = golds if golds and not shape.together else 1
+    terms = len(problem.weights) * by_gold * nodes * shape.size
+    return Plan(sized, Rule(sized.m, nodes, tolerance), golds, terms)
 
 
-@eqx.filter_jit
-def _lengths(problem, sampler, loss, tolerance, golds):
+class Shape(NamedTuple):
+    """What shapes alone tell of a problem, a sampler and a loss.
+
+    `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
+    is (`samplers.base.Law.separable`). `together`: second moments of all golds come together.
+    """
+
+    coupled: bool
+    separable: bool
+    integrates: bool
+    size: int
+
+    @property
+    def together(self) -> bool:
+        return self.separable and self.integrates and not self.coupled
+
+
+def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
+    def parts(scores):
+        law = sampler.law(scores, problem.popularity)
+        corrected = loss.corrected(scores, law, sampler.m)
+        one = corrected.of(0)
+        expectation = loss.expectation(law, one, scores, Rule(sampler.m, 2, 0.01))
+        return law, corrected.by_gold, law.separable(scores), expectation.integrates
+
+    scores = problem.score_rows[0]
+    plain = is_numpy(scores)
+    found = parts(scores) if plain else eqx.filter_eval_shape(parts, scores)
+    law, by_gold, factors, integrates = found
+    return Shape(by_gold is not None, factors is not None, bool(integrates), law.size)
+
+
+def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"]:
     """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
     def row(inputs):
         scores, population = inputs
-        law = sampler.law(scores, problem.popularity)
-        corrected = loss.corrected(scores, law, sampler.m)
+        law = plan.sampler.law(scores, problem.popularity)
+        corrected = loss.corrected(scores, law, plan.sampler.m)
 
         def length(gold, share):
-            left, right = setting(loss, corrected, gold, share, sampler.m, tolerance).ends
-            return right - left
+            return loss.expectation(law, corrected.of(gold), share, plan.rule).length
 
         if corrected.by_gold is None:
-            return length(jnp.zeros((), int), population)
-        which = jax.lax.top_k(population, golds)[1]
-        return jnp.max(jax.lax.map(lambda g: length(g, jnp.zeros_like(scores).at[g].set(1)), which))
+            return length(0, population)
+        which = top_k(population, plan.golds)[1]
+        lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
+        return namespace(lengths).max(lengths)
 
-    return jax.lax.map(row, (problem.score_rows, problem.population_rows))
+    return each(row, (problem.score_rows, problem.population_rows))
 
 
-@eqx.filter_jit
-def _solve(problem, sampler, loss, nodes, tolerance, golds) -> Rows:
+def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
+    shape = _shape(problem, plan.sampler, loss)
+
     def row(inputs):
         scores, population = inputs
-        law = sampler.law(scores, problem.popularity).prepared()
-        corrected = loss.corrected(scores, law, sampler.m)
-        eps = jnp.finfo(scores.dtype).eps
+        law = plan.sampler.law(scores, problem.popularity).prepared()
+        corrected = loss.corrected(scores, law, plan.sampler.m)
 
-        def moments(gold, share):
-            if isinstance(loss, Binary):
-                found = add_up(law, corrected.gold, corrected.negatives_of(gold), share)
-                return found, jnp.asarray(64 * eps, scores.dtype)
-            at = setting(loss, corrected, gold, share, sampler.m, tolerance)
-            grid = make_grid(*at.ends, nodes, tolerance)
-            found = integrate(law, at.log_gold, at.log_negative, share, grid)
-            found = eqx.tree_at(lambda f: f.loss, found, found.loss + at.offset)
-            return found, grid.error() + law.error + eps * logarithms(at, share)
+        def expectation(gold, share):
+            return loss.expectation(law, corrected.of(gold), share, plan.rule)
 
-        together = corrected.by_gold is None
-        if golds and not (together and separable):
-            (sums, error), split = for_each_gold(moments, population, golds)
+        if plan.golds and not shape.together:
+            sums, error, squared_means = for_each_gold(expectation, population, plan.golds)
         else:
-            (sums, error), split = moments(jnp.zeros((), int), population), jnp.nan
-        if golds and together and separable:
-            at = setting(loss, corrected, jnp.zeros((), int), population, sampler.m, tolerance)
-            grid = make_grid(*at.ends, nodes, tolerance)
-            split = squared_means(law, at.log_gold, at.log_negative, population, grid, golds)
-        lost = jnp.any((population > 0) & jnp.isneginf(corrected.gold))
-        model = jax.nn.softmax(scores)
+            all_golds = expectation(0, population)
+            sums, error = all_golds.sums(), all_golds.error()
+            squared_means = all_golds.squared_means(plan.golds) if plan.golds else jnp.nan
+        xp = namespace(scores, corrected.gold)
+        lost = xp.any((population > 0) & xp.isneginf(corrected.gold))
+        model = softmax(scores)
         return Rows(
-            loss=jnp.where(lost, jnp.inf, sums.loss),
+            loss=xp.where(lost, xp.inf, sums.loss),
             gradient=sums.gradient,
             second=sums.square - 2 * sums.own - 1,  # E||v - e||^2
-            squared_means=jnp.asarray(split, scores.dtype),
+            squared_means=xp.asarray(squared_means, scores.dtype),
             coverage=model @ (population + law.included(population)),
             concentration=sums.concentration,
             error=error,
         )
 
-    separable = is_separable(problem, sampler) and not isinstance(loss, Binary)
     rows = (problem.score_rows, problem.population_rows)
-    block = max(1, BLOCK // (CHUNK * _law_size(problem, sampler)))
-    return jax.lax.map(row, rows, batch_size=block if block > 1 else None)
+    block = max(1, BLOCK // (CHUNK * shape.size))
+    with np.errstate(all="ignore"):
+        return each(row, rows, batch_size=block if block > 1 else None)
 
 
-def _golds(problem: Problem, sampler: Sampler, loss: Loss, split: bool | None) -> int:
+_compiled_lengths, _compiled_solve = eqx.filter_jit(_lengths), eqx.filter_jit(_solve)
+
+
+def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:
     """How many golds take moments of their own; 0 where all are taken together."""
-    coupled = _is_coupled(problem, sampler, loss)
-    if split is False and not coupled:
+    if split is False and not shape.coupled:
         return 0
     if is_traced(problem):
-        return problem.labels if split or coupled else 0
+        return problem.labels if split or shape.coupled else 0
     population = np.atleast_2d(np.asarray(problem.population))
     occurs = population > np.finfo(population.dtype).eps / problem.labels
     most = int(np.max(np.count_nonzero(occurs, axis=-1)))
     golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))
-    cheap = isinstance(loss, Binary) or is_separable(problem, sampler)
-    if split is None and not coupled and golds * problem.labels > (MATRIX if cheap else CHEAP):
+    limit = MATRIX if shape.separable or not shape.integrates else CHEAP
+    if split is None and not shape.coupled and golds * problem.labels > limit:
         return 0
     return golds
 
 
-def _is_coupled(problem: Problem, sampler: Sampler, loss: Loss) -> bool:
-    """Whether the corrected scores of negatives depend on the gold."""
-
-    def by_gold(scores):
-        law = sampler.law(scores, problem.popularity)
-        return loss.corrected(scores, law, sampler.m).by_gold
-
-    return eqx.filter_eval_shape(by_gold, problem.score_rows[0]) is not None
-
-
 def is_separable(problem: Problem, sampler: Sampler) -> bool:
     """Whether the negatives' law is (`samplers.base.Law.separable`)."""
-
-    def factors(scores):
-        return sampler.law(scores, problem.popularity).separable(jnp.zeros_like(scores))
-
-    return eqx.filter_eval_shape(factors, problem.score_rows[0]) is not None
-
-
-def _law_size(problem: Problem, sampler: Sampler) -> int:
-    return eqx.filter_eval_shape(sampler.law, problem.score_rows[0], problem.popularity).size
+    return _shape(problem, sampler, infonce).separable

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from nce_bias.engine._exact import exact, sized_for
+from nce_bias.engine._exact import Plan, exact, plan_for
 from nce_bias.engine._monte_carlo import moments_of
 from nce_bias.engine._pull_back import ScoreModel, inner, linearize_scores
-from nce_bias.engine.gradient_variance import second_moments
 from nce_bias.engine.moments import Moments
 from nce_bias.engine.sampling import sample_means
-from nce_bias.losses import Loss
+from nce_bias.integrals import Gram
+from nce_bias.losses import ExactLoss, Loss
 from nce_bias.numerics.jackknife import jackknife, left_out_means, unbiased_square
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -74,17 +74,9 @@ def exactly(question: Question, tolerance: float, split: bool | None) -> Parts:
     mean_square = question.mean_inner(gradient, gradient)
     variance = jnp.asarray(jnp.nan)
     if question.with_variance:
-        sized, nodes = sized_for(problem, sampler, loss, tolerance)
-        second = second_moments(
-            question.model.at,
-            question.model.trainable,
-            question.inputs,
-            problem,
-            sized,
-            loss,
-            nodes,
-            tolerance,
-        )
+        assert isinstance(loss, ExactLoss)
+        plan = plan_for(problem, sampler, loss, tolerance, False)
+        second = _second_moments(question.model, question.inputs, problem, loss, plan)
         variance = problem.weights @ second - mean_square
     return Parts(
         moments=moments,
@@ -155,3 +147,34 @@ def _mean_inner(model, inputs, weights, a, b) -> Float[Array, ""]:
         return inner(back(first), back(second))
 
     return weights @ jax.lax.map(of_input, (inputs, a, b))
+
+
+@eqx.filter_jit
+def _second_moments(
+    model: ScoreModel, inputs: PyTree, problem: Problem, loss: ExactLoss, plan: Plan
+) -> Float[Array, " X"]:
+    """E||J^T (v - e)||^2 of each input; leaves of `inputs` have a leading axis X."""
+
+    def row(entry):
+        x, scores, population = entry
+        _, pull_back = jax.vjp(lambda part: model.at(part, x), model.trainable)
+
+        def gram_times(cotangent):
+            (pulled,) = pull_back(cotangent)
+            return jax.jvp(lambda part: model.at(part, x), (model.trainable,), (pulled,))[1]
+
+        law = plan.sampler.law(scores, problem.popularity).prepared()
+        corrected = loss.corrected(scores, law, plan.sampler.m)
+        gram = Gram.of(gram_times, scores)
+
+        def second_moment(gold, share):
+            at = loss.expectation(law, corrected.of(gold), share, plan.rule)
+            return at.second_moment(gram)
+
+        if corrected.by_gold is None:
+            return second_moment(jnp.zeros((), int), population)
+        golds = jnp.arange(len(scores))
+        by_gold = jax.lax.map(lambda g: second_moment(g, population * (golds == g)), golds)
+        return jnp.sum(by_gold)
+
+    return jax.lax.map(row, (inputs, problem.score_rows, problem.population_rows))

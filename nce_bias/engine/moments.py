@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from nce_bias._checks import is_traced
 from nce_bias.losses import Loss
+from nce_bias.numerics.arrays import Array, is_numpy, log_softmax, namespace, to_jax
 from nce_bias.problem import Problem
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def weighted_inner(
     weights: Float[Array, " X"], a: Float[Array, "X V"], b: Float[Array, "X V"]
 ) -> Float[Array, ""]:
     """sum_x pop(x) <a(x), b(x)>, the inner product in which norms and cosines are taken."""
-    return jnp.sum(weights[:, None] * a * b)
+    return namespace(weights, a, b).sum(weights[:, None] * a * b)
 
 
 class Rows(eqx.Module):
@@ -191,7 +191,9 @@ def assemble(
 
     Where `normalized`, exact rows of `selection` sum to 1, and `error` holds what they miss.
     """
-    fields = _fields(problem, rows, normalized and not sampled)
+    plain = is_numpy(problem.scores, rows.gradient)
+    compute = _fields if plain else _compiled_fields
+    fields = to_jax(compute(problem, rows, normalized and not sampled))
     return Moments(
         **fields,
         standard_errors={},
@@ -202,21 +204,21 @@ def assemble(
     )
 
 
-@eqx.filter_jit
 def _fields(problem: Problem, rows: Rows, normalized: bool) -> dict[str, Array]:
+    xp = namespace(problem.scores, rows.gradient)
     weights, population = problem.weights, problem.population_rows
     gradient = rows.gradient
-    exact_gradient = jnp.exp(jnp.atleast_2d(problem.log_model)) - population
+    exact_gradient = xp.exp(log_softmax(problem.score_rows)) - population
     bias = exact_gradient - gradient
     selection = gradient + population
     sizes = [weighted_inner(weights, a, a) for a in (gradient, exact_gradient)]
-    cosine = weighted_inner(weights, gradient, exact_gradient) / jnp.sqrt(sizes[0] * sizes[1])
-    residual = jnp.max(jnp.abs(jnp.sum(selection, axis=-1) - 1))
-    error = jnp.max(rows.error) + (residual if normalized else 0.0)
+    cosine = weighted_inner(weights, gradient, exact_gradient) / xp.sqrt(sizes[0] * sizes[1])
+    residual = xp.max(xp.abs(xp.sum(selection, axis=-1) - 1))
+    error = xp.max(rows.error) + (residual if normalized else 0.0)
     shape = problem.scores.shape
     square = weighted_inner(weights, bias, bias)
-    norm = jnp.sqrt(square)
-    squared = jnp.sum(gradient**2, axis=-1)
+    norm = xp.sqrt(square)
+    squared = xp.sum(gradient**2, axis=-1)
     return dict(
         loss=weights @ rows.loss,
         losses=rows.loss.reshape(shape[:-1]),
@@ -235,6 +237,9 @@ def _fields(problem: Problem, rows: Rows, normalized: bool) -> dict[str, Array]:
         effective_sample_size=1 / (weights @ rows.concentration),
         error=error,
     )
+
+
+_compiled_fields = eqx.filter_jit(_fields)
 
 
 def _status(selection: Array, error: Array, *, exact: bool) -> str:

@@ -38,7 +38,7 @@ place of m q_y for the negatives. No gradient flows through q.
 A loss of your own is any object with the four members of `Loss`; `monte_carlo` takes it as it is.
 """
 
-from nce_bias.losses.base import Corrected, Loss, check_loss
+from nce_bias.losses.base import Corrected, ExactLoss, Loss, check_loss
 from nce_bias.losses.binary import Binary, binary_nce, negative_sampling
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
@@ -70,6 +70,7 @@ __all__ = [
     "Binary",
     "CandidateSoftmax",
     "Corrected",
+    "ExactLoss",
     "Loss",
     "Reweighted",
     "binary_nce",

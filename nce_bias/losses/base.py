@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from nce_bias._checks import is_traced, refuse
+from nce_bias.integrals import Expectation, Rule
+from nce_bias.numerics.arrays import Array, each, is_numpy, namespace
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
 
@@ -29,17 +29,22 @@ class Corrected(eqx.Module):
     negatives: Float[Array, " V"]
     by_gold: Float[Array, "V V_or_1"] | None = None
 
-    def negatives_of(self, gold: Int[Array, ""]) -> Float[Array, " V"]:
+    def negatives_of(self, gold: int | Int[Array, ""]) -> Float[Array, " V"]:
         """The scores of all labels as negatives of one gold."""
         return self.negatives if self.by_gold is None else self.negatives + self.by_gold[gold]
+
+    def of(self, gold: int | Int[Array, ""]) -> Corrected:
+        """With the scores of negatives that one gold has."""
+        return Corrected(self.gold, self.negatives_of(gold))
 
 
 @runtime_checkable
 class Loss(Protocol):
     """What an engine needs of a loss; a loss of your own has these four members.
 
-    `monte_carlo` differentiates `value` and asks nothing else. `exact` knows the families of this
-    package and raises NoExactMethod for any other. No registration, no subclassing:
+    `monte_carlo` differentiates `value` and asks nothing else. `exact` needs a fifth member,
+    ``expectation(law, corrected, share, rule)`` (`nce_bias.integrals`), and raises NoExactMethod
+    without it. No registration, no subclassing:
 
     >>> import jax, jax.numpy as jnp
     >>> class Hinge:
@@ -78,6 +83,26 @@ class Loss(Protocol):
         ...
 
 
+@runtime_checkable
+class ExactLoss(Loss, Protocol):
+    """A loss that `exact` takes: it says what its gradient is on average.
+
+    `normalized`: the derivatives by the candidates' scores are the chances of a softmax to pick
+    each, so that rows of `selection` sum to 1.
+    """
+
+    @property
+    def normalized(self) -> bool:
+        """Whether v holds chances that sum to 1."""
+        ...
+
+    def expectation(
+        self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
+    ) -> Expectation:
+        """What has to be known of one input, for golds that share the scores of their negatives."""
+        ...
+
+
 def check_loss(loss: object) -> None:
     """Refuse what is no loss."""
     if not isinstance(loss, Loss):
@@ -105,28 +130,35 @@ def correct(
         return Corrected(scores, scores)
     if inclusion:
         log_counts, by_gold = law.log_counts(len(scores))
-        taken, by_gold = log_counts - (jnp.log(m) if negatives == "log_q" else 0.0), -by_gold
+        taken, by_gold = log_counts - (_log(m, scores) if negatives == "log_q" else 0.0), -by_gold
     else:
         log_q, log_rest = law.log_proposal()
         taken, by_gold = _of(negatives, log_q, m), log_rest[:, None]
-    off = jnp.isneginf(taken)
-    corrected = jnp.where(off, -jnp.inf, scores - jnp.where(off, 0.0, taken))
+    xp = namespace(scores, taken)
+    off = xp.isneginf(taken)
+    corrected = xp.where(off, -xp.inf, scores - xp.where(off, 0.0, taken))
     own = scores if gold == "none" else scores - _of(gold, law.log_proposal()[0], m)
-    never = jnp.isposinf(by_gold)  # log 0 taken off: a label that this gold never has
-    return Corrected(own, corrected, jnp.where(never, -jnp.inf, by_gold))
+    never = xp.isposinf(by_gold)  # log 0 taken off: a label that this gold never has
+    return Corrected(own, corrected, xp.where(never, -xp.inf, by_gold))
 
 
 def _of(
     correction: str, log_q: Float[Array, " V"], m: int | Float[Array, ""]
 ) -> Float[Array, " V"]:
-    return log_q + (jnp.log(m) if correction == "log_mq" else 0.0)
+    return log_q + (_log(m, log_q) if correction == "log_mq" else 0.0)
+
+
+def _log(m: int | Float[Array, ""], like: Float[Array, " V"]) -> Float[Array, ""]:
+    xp = namespace(m, like)
+    return xp.log(xp.asarray(m, like.dtype))
 
 
 def check_gold(name: str, problem: Problem, sampler: Sampler) -> None:
     """Refuse a gold whose own correction is log 0."""
     if is_traced(problem, sampler):
         return
-    unseen = np.isneginf(np.asarray(_log_q_rows(problem, sampler)))
+    rows = _log_q_rows if is_numpy(problem.scores) else eqx.filter_jit(_log_q_rows)
+    unseen = np.isneginf(np.asarray(rows(problem, sampler)))
     lost = np.argwhere(unseen & (np.asarray(problem.population_rows) > 0))
     if lost.size:
         row, label = (int(i) for i in lost[0])
@@ -140,7 +172,8 @@ def check_gold(name: str, problem: Problem, sampler: Sampler) -> None:
         )
 
 
-@eqx.filter_jit
 def _log_q_rows(problem: Problem, sampler: Sampler) -> Float[Array, "X V"]:
-    rows = jax.vmap(lambda scores: sampler.law(scores, problem.popularity).log_proposal()[0])
-    return rows(problem.score_rows)
+    def row(scores):
+        return sampler.law(scores, problem.popularity).log_proposal()[0]
+
+    return each(row, problem.score_rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
+from nce_bias.integrals import ClosedForm, Rule
 from nce_bias.losses.base import Corrected, check_gold, correct
+from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
 
@@ -30,6 +32,12 @@ class Binary(eqx.Module):
     ) -> Corrected:
         """The logits D."""
         return correct(scores, law, m, self.gold, self.negatives, self.inclusion)
+
+    def expectation(
+        self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
+    ) -> ClosedForm:
+        """The closed form of one input, for golds that share the scores of their negatives."""
+        return ClosedForm(share=share, law=law, gold=corrected.gold, negatives=corrected.negatives)
 
     def value(
         self, gold: Float[Array, ""], negatives: Float[Array, " m"], present: Bool[Array, " m"]

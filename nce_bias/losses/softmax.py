@@ -7,13 +7,15 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
+from nce_bias.integrals import Integrand, Rule
 from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.binary import Binary
+from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
-from nce_bias.samplers import Concatenation, Iid, Law, Poisson, Sampler
+from nce_bias.samplers import Law, Sampler
 
 
 class CandidateSoftmax(eqx.Module):
@@ -46,6 +48,13 @@ class CandidateSoftmax(eqx.Module):
             return Corrected(found.gold, found.negatives)
         return Corrected(found.gold - found.by_gold[:, 0], found.negatives)
 
+    def expectation(
+        self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
+    ) -> Integrand:
+        """The integral of one input, for golds that share the scores of their negatives."""
+        scores = corrected.gold, corrected.negatives
+        return Integrand.of(law, scores, share, rule, competes=self.competes)
+
     def value(
         self, gold: Float[Array, ""], negatives: Float[Array, " m"], present: Bool[Array, " m"]
     ) -> Float[Array, ""]:
@@ -59,7 +68,7 @@ class CandidateSoftmax(eqx.Module):
         """Refuse a gold whose own correction is log 0, and a Z that may be empty."""
         if self.gold != "none":
             check_gold(self.name, problem, sampler)
-        if not self.competes and _may_be_empty(sampler):
+        if not self.competes and sampler.may_be_empty:
             raise refuse(
                 "loss",
                 f"{self.name} divides by the negatives alone, and {sampler!r} may have none",
@@ -70,12 +79,6 @@ class CandidateSoftmax(eqx.Module):
 
     def __repr__(self) -> str:
         return self.name
-
-
-def _may_be_empty(sampler: Sampler) -> bool:
-    if isinstance(sampler, Concatenation):
-        return all(map(_may_be_empty, sampler.parts))
-    return isinstance(sampler, Poisson) or (isinstance(sampler, Iid) and sampler.hits == "mask")
 
 
 def with_inclusion(loss: CandidateSoftmax | Binary) -> CandidateSoftmax | Binary:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
+
+from nce_bias.numerics.arrays import Array, logsumexp, namespace
 
 #: exp(exp(50)) is 0 in every float format: larger exposures are clipped to keep them finite.
 LARGEST_LOG_EXPOSURE = 50.0
@@ -19,14 +21,17 @@ MOST_MAXIMA = 64
 
 def largest(values: Float[Array, " V"]) -> Bool[Array, " V"]:
     """Mark the first largest entry: a mask with exactly one True."""
-    return jnp.arange(values.shape[-1]) == jnp.argmax(values)
+    xp = namespace(values)
+    return xp.arange(values.shape[-1]) == xp.argmax(values)
 
 
-def sum_without_each(terms: Float[Array, " V"]) -> Float[Array, " V"]:
+def sum_without_each(terms: Float[Array, "*_ V"]) -> Float[Array, "*_ V"]:
     """Entry g is the sum of all `terms` (>= 0) but the g-th, to full relative precision."""
-    total = jnp.sum(terms)
+    xp = namespace(terms)
+    total = xp.sum(terms, axis=-1, keepdims=True)
     dominant = terms > 0.6 * total
-    return jnp.where(dominant, jnp.sum(jnp.where(dominant, 0.0, terms)), total - terms)
+    others = xp.sum(xp.where(dominant, 0.0, terms), axis=-1, keepdims=True)
+    return xp.where(dominant, others, total - terms)
 
 
 def without_largest(log_q: Float[Array, " V"]) -> tuple[Float[Array, " V"], Bool[Array, " V"]]:
@@ -35,18 +40,17 @@ def without_largest(log_q: Float[Array, " V"]) -> tuple[Float[Array, " V"], Bool
     Returns its logarithm (-inf at that label) and the mask of the label. If nothing is left,
     every entry is -inf; samplers refuse that case by name where a gold needs it.
     """
-    top = largest(log_q)
-    others = jnp.where(top, -jnp.inf, log_q)
-    total = jax.nn.logsumexp(others)
-    return jnp.where(jnp.isneginf(others), -jnp.inf, others - total), top
+    xp, top = namespace(log_q), largest(log_q)
+    others = xp.where(top, -xp.inf, log_q)
+    total = logsumexp(others)
+    return xp.where(xp.isneginf(others), -xp.inf, others - total), top
 
 
 def log_without_each(log_q: Float[Array, " V"]) -> Float[Array, " V"]:
     """Entry g is log sum_{y != g} q_y for a normalised `log_q`, to full relative precision."""
-    top = largest(log_q)
-    log_rest = jax.nn.logsumexp(jnp.where(top, -jnp.inf, log_q))
-    others = jnp.where(top, -jnp.inf, log_q)
-    return jnp.where(top, log_rest, jnp.log1p(-jnp.exp(others)))
+    xp, top = namespace(log_q), largest(log_q)
+    others = xp.where(top, -xp.inf, log_q)
+    return xp.where(top, logsumexp(others), xp.log1p(-xp.exp(others)))
 
 
 def best(values: Float[Array, " V"], m: int) -> tuple[Float[Array, " m"], Int[Array, " m"]]:
@@ -67,6 +71,7 @@ def best(values: Float[Array, " V"], m: int) -> tuple[Float[Array, " m"], Int[Ar
     return jax.lax.scan(take, values, None, length=m)[1]
 
 
-def exposure(log_t: Float[Array, ""], log_weights: Float[Array, " V"]) -> Float[Array, " V"]:
+def exposure(log_t: Float[Array, "*N"], log_weights: Float[Array, " V"]) -> Float[Array, "*N V"]:
     """t * w, computed as exp(log t + log w) and clipped where exp(-t w) is 0 anyway."""
-    return jnp.exp(jnp.minimum(log_t + log_weights, LARGEST_LOG_EXPOSURE))
+    xp = namespace(log_t, log_weights)
+    return xp.exp(xp.minimum(log_t[..., None] + log_weights, LARGEST_LOG_EXPOSURE))

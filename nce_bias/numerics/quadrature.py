@@ -33,7 +33,9 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from nce_bias.numerics.arrays import Array, namespace
 
 #: Relative error allowed to the rule by default; the step that it permits is 0.28.
 TOLERANCE = 2e-14
@@ -58,9 +60,10 @@ class Grid(eqx.Module):
         cut = 2 * math.exp(2 * left) + 2 * math.exp(-math.exp(right))
         return discretisation_error(self.step) + cut
 
-    def weight(self, index: Float[Array, ""]) -> Float[Array, ""]:
+    def weight(self, index: Float[Array, "*N"]) -> Float[Array, "*N"]:
         """Weight of a node: the step, and at node 0 the geometric sum of all to its left."""
-        return jnp.where(index == 0, -self.step / jnp.expm1(-self.step), self.step)
+        xp = namespace(index, self.step)
+        return xp.where(index == 0, -self.step / xp.expm1(-self.step), self.step)
 
 
 def ends(tolerance: float) -> tuple[float, float]:
@@ -80,14 +83,19 @@ def span(
     Golds that occur with less than a rounding error's chance are not waited for. A gold of weight 0
     leaves it to the smallest negative weight to end the integral.
     """
+    xp = namespace(log_gold, log_negative, population, m)
     occurs = population > jnp.finfo(population.dtype).eps / population.shape[-1]
-    least_negative = jnp.min(jnp.where(jnp.isneginf(log_negative), jnp.inf, log_negative))
-    last = jnp.where(jnp.isneginf(log_gold), least_negative, log_gold)
-    least = jnp.min(jnp.where(occurs, last, jnp.inf))
-    most = jnp.max(jnp.where(occurs, log_gold, -jnp.inf))
+    least_negative = xp.min(xp.where(xp.isneginf(log_negative), xp.inf, log_negative))
+    last = xp.where(xp.isneginf(log_gold), least_negative, log_gold)
+    least = xp.min(xp.where(occurs, last, xp.inf))
+    most = xp.max(xp.where(occurs, log_gold, -xp.inf))
     first_end, last_end = ends(tolerance)
-    left = first_end - jnp.log1p(m) - jnp.maximum(most, jnp.max(log_negative))
-    return left, jnp.maximum(last_end - least, left + 1.0)
+    left = (
+        first_end
+        - xp.log1p(xp.asarray(m, population.dtype))
+        - xp.maximum(most, xp.max(log_negative))
+    )
+    return left, xp.maximum(last_end - least, left + 1.0)
 
 
 def nodes_for(length: float, step: float) -> int:
@@ -104,7 +112,8 @@ def make_grid(
     left: Float[Array, ""], right: Float[Array, ""], nodes: int, tolerance: float
 ) -> Grid:
     """A grid of `nodes` nodes from `left` that reaches `right`, at `tolerance` if that suffices."""
-    step = jnp.maximum(step_for(tolerance), (right - left) / (nodes - 1))
+    xp = namespace(left, right)
+    step = xp.maximum(xp.asarray(step_for(tolerance), left.dtype), (right - left) / (nodes - 1))
     return Grid(left, step, nodes, tolerance)
 
 
@@ -118,7 +127,7 @@ def step_for(tolerance: float, shape: int = 1) -> float:
 
 def discretisation_error(step: Float[Array, ""]) -> Float[Array, ""]:
     """2 sum_k |Gamma(1 + 2 pi i k / step)|: the relative error of the rule at worst."""
-    return gamma_bound(step, 1, jnp)
+    return gamma_bound(step, 1, namespace(step))
 
 
 def gamma_error(step: float, shape: int) -> float:

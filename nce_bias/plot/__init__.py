@@ -13,6 +13,7 @@ global style. A negative distribution has one colour and one marker in every fig
 `compare`                 a table of ``nce-bias compare``
 `direct_labels`           names at the ends of the lines; `legend` where there is no room for them
 `figure`, `save`          axes in the style, and a file that is the same every time
+`finding`                 the title of a figure: what it shows, in words
 ========================  ==========================================================================
 
 Examples
@@ -26,15 +27,32 @@ Examples
 [0.3, 0.2, 0.1]
 """
 
-from nce_bias.plot.canvas import figure, save
+from nce_bias.plot.canvas import figure, finding, save
 from nce_bias.plot.labels import direct_labels, legend
 from nce_bias.plot.marks import Drawn, curves, limits, points
 from nce_bias.plot.quantities import bias_against_m, bias_against_step, compare, loss_against_step
-from nce_bias.plot.style import COLOURS, MARKERS, STYLE, Look, display_name, looks, style
+from nce_bias.plot.style import (
+    CATEGORIES,
+    COLOURS,
+    GREY,
+    MARKERS,
+    SCORE_COLOURS,
+    SECOND,
+    STYLE,
+    Look,
+    display_name,
+    lighten,
+    looks,
+    style,
+)
 
 __all__ = [
+    "CATEGORIES",
     "COLOURS",
+    "GREY",
     "MARKERS",
+    "SCORE_COLOURS",
+    "SECOND",
     "STYLE",
     "Drawn",
     "Look",
@@ -45,7 +63,9 @@ __all__ = [
     "direct_labels",
     "display_name",
     "figure",
+    "finding",
     "legend",
+    "lighten",
     "limits",
     "looks",
     "loss_against_step",

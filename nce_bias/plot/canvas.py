@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from nce_bias.plot.style import style
 
@@ -48,6 +49,21 @@ def figure(
     with style():
         fig = Figure(figsize=(width, height), layout="constrained")
         return fig, fig.subplots(rows, columns, **subplots)
+
+
+def finding(fig: Figure, text: str, *, fontsize: float | int | None = None) -> Text:
+    """What a figure shows, in words, above all its panels at the left edge.
+
+    Examples
+    --------
+    >>> from nce_bias import plot
+    >>> fig, ax = plot.figure()
+    >>> plot.finding(fig, "More negatives, less bias").get_text()
+    'More negatives, less bias'
+    """
+    size = {} if fontsize is None else {"fontsize": fontsize}
+    with style():
+        return fig.suptitle(text, x=0.01, ha="left", **size)
 
 
 def save(fig: Figure, path: str | os.PathLike[str]) -> pathlib.Path:

@@ -28,7 +28,7 @@ class Drawn:
     limits: dict[str, Line2D] = field(default_factory=dict)
 
 
-def curves(
+def curves(  # noqa: PLR0913 (keyword-only)
     table: pd.DataFrame,
     *,
     x: str,

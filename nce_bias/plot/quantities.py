@@ -17,7 +17,7 @@ PARAMETER_SPACE = r"bias norm $\|b(\theta)\|$ (parameters)"
 NEGATIVES = "negatives per example, $m$"
 
 
-def loss_against_step(
+def loss_against_step(  # noqa: PLR0913 (keyword-only)
     table: pd.DataFrame,
     *,
     published: pd.DataFrame | None = None,
@@ -59,7 +59,7 @@ def loss_against_step(
     return drawn
 
 
-def bias_against_step(
+def bias_against_step(  # noqa: PLR0913 (keyword-only)
     table: pd.DataFrame,
     *,
     published: pd.DataFrame | None = None,
@@ -98,7 +98,7 @@ def bias_against_step(
     return drawn
 
 
-def bias_against_m(
+def bias_against_m(  # noqa: PLR0913 (keyword-only)
     table: pd.DataFrame,
     *,
     limit: pd.DataFrame | None = None,

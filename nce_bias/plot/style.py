@@ -23,7 +23,33 @@ COLOURS = {
     "optimal": "#CC79A7",
     "cross_entropy": "#000000",
     "entropy": "#7F7F7F",
+    "hard": "#882255",
+    "mixed-25": "#66C2A5",
+    "mixed-50": "#009E73",
+    "mixed-75": "#006D50",
+    "model, independent": "#F0A570",
 }
+
+#: Of what is explained beside the data, and of a second thing drawn beside a first, black one.
+GREY, SECOND = "#555555", "#7F7F7F"
+
+#: Score functions of a retriever: never in one figure with negatives in these colours.
+SCORE_COLOURS = {"dual": "#332288", "multi8": "#999933", "poly8": "#7F7F7F", "som": "#CC6677"}
+
+#: Things that are no kind of negatives (metrics, published conventions), in the order met.
+CATEGORIES = (
+    "#D55E00",
+    "#E69F00",
+    "#56B4E9",
+    "#0072B2",
+    "#CC79A7",
+    "#000000",
+    "#009E73",
+    "#999933",
+    "#882255",
+    "#332288",
+    "#7F7F7F",
+)
 
 MARKERS = {
     "uniform": "o",
@@ -34,6 +60,11 @@ MARKERS = {
     "optimal": "*",
     "cross_entropy": "P",
     "entropy": "_",
+    "hard": "h",
+    "mixed-25": "v",
+    "mixed-50": "D",
+    "mixed-75": "P",
+    "model, independent": "X",
 }
 
 #: For negatives of the reader's own, in the order in which they are met.
@@ -43,7 +74,7 @@ OTHER_MARKERS = ("X", "p", "h", "<", ">")
 #: Lines of one kind: the first is solid, further ones (other parameters) are dashed.
 DASHES = ("-", (0, (4, 1.2)), (0, (4, 1, 1, 1)), (0, (1, 1)))
 
-_ALIASES = {"mixture": "mixed", "hard": "model", "random": "uniform"}
+_ALIASES = {"mixture": "mixed", "random": "uniform"}
 _NAMES = {
     "log_uniform": "log-uniform",
     "cross_entropy": "cross entropy",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, refuse
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, without_largest
-from nce_bias.numerics.separable import Factors, expand
+from nce_bias.numerics.separable import Separable, expand
 from nce_bias.problem import Problem
-from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal, reads_scores
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 HITS = ("exclude", "mask", "keep")
 
@@ -28,7 +29,8 @@ class Rest(eqx.Module):
 def rest_of(log_q: Float[Array, " V"]) -> Rest:
     """1 - q_g of each label but the most probable one, for which the rest is renormalised."""
     log_rest, top = without_largest(log_q)
-    return Rest(top, jnp.exp(log_rest), jnp.where(top, 1.0, 1.0 - jnp.exp(log_q)))
+    xp = namespace(log_q)
+    return Rest(top, xp.exp(log_rest), xp.where(top, 1.0, 1.0 - xp.exp(log_q)))
 
 
 class IidLaw(Law):
@@ -48,78 +50,97 @@ class IidLaw(Law):
     hits: str = eqx.field(static=True)
 
     def __init__(self, log_q: Float[Array, " V"], m: int | Float[Array, ""], hits: str) -> None:
-        self.log_q, self.q, self.m, self.hits = log_q, jnp.exp(log_q), m, hits
+        self.log_q, self.q, self.m, self.hits = log_q, namespace(log_q).exp(log_q), m, hits
         self.rest = rest_of(log_q) if hits == "exclude" else None
 
     @property
     def size(self) -> int:
         return self.log_q.shape[-1]
 
-    def _missed(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+    def _missed(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """x_g = 1 - phi_g of every gold."""
-        gone = -jnp.expm1(-exposures)
+        xp = namespace(exposures, self.q)
+        gone = -xp.expm1(-exposures)
         terms = self.q * gone
         if self.hits == "keep":
-            x = jnp.broadcast_to(jnp.sum(terms), terms.shape)
+            x = xp.broadcast_to(xp.sum(terms, axis=-1, keepdims=True), terms.shape)
         elif self.rest is None:
             x = sum_without_each(terms)
         else:
             x = sum_without_each(terms) / self.rest.left
-            x = jnp.where(self.rest.top, jnp.sum(self.rest.q * gone), x)
-        return jnp.minimum(x, 1 - jnp.finfo(x.dtype).epsneg)
+            without_top = xp.sum(self.rest.q * gone, axis=-1, keepdims=True)
+            x = xp.where(self.rest.top, without_top, x)
+        return xp.minimum(x, 1 - jnp.finfo(x.dtype).epsneg)
 
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        return self.m * jnp.log1p(-self._missed(exposures))
+    def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        missed = self._missed(exposures)
+        return self.m * namespace(missed).log1p(-missed)
 
-    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+    @property
+    def independent(self) -> bool:
+        return True
+
+    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
+        factors, hits = self.separable(exposures), self.own_hits(exposures)
+
+        def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+            return factors.average_positive(share) + share * hits
+
+        return self.log_laplace(exposures), copies
+
+    def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        xp = namespace(exposures, self.q)
         if self.hits != "keep":
-            return jnp.zeros_like(exposures)
-        return self.m * self.q * jnp.exp(-exposures) / (1 - self._missed(exposures))
+            return xp.zeros_like(exposures)
+        return self.m * self.q * xp.exp(-exposures) / (1 - self._missed(exposures))
 
     def coincidences(
-        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
-    ) -> Float[Array, " V"]:
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
         """Each of m (m - 1) pairs is two independent tilted draws, sum_y (values q f / phi)^2."""
         factors = self.separable(exposures)
-        pairs = jax.vmap(sum_without_each)((values * factors[1]) ** 2)
-        off_gold = jnp.sum(factors[0] ** 2 * pairs, axis=0)
+        pairs = sum_without_each((values[..., None, :] * factors.u) ** 2)
+        off_gold = namespace(pairs).sum(factors.r**2 * pairs, axis=-2)
         on_gold = (values * self.own_hits(exposures)) ** 2
         return (1 - 1 / self.m) * (off_gold + on_gold)
 
-    def separable(
-        self, exposures: Float[Array, " V"]
-    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+    def separable(self, exposures: Float[Array, "*N V"]) -> Separable:
         """m q_y f_y / phi_g, over what is left of q where the gold is excluded.
 
         The most probable label, as a gold, has the renormalised rest of q as factors of its own.
         """
-        f, each = jnp.exp(-exposures), self.m / (1 - self._missed(exposures))
+        xp = namespace(exposures, self.q)
+        f, draws = xp.exp(-exposures), self.m / (1 - self._missed(exposures))
         if self.rest is None:
-            return each[None], (self.q * f)[None]
+            return Separable(draws[..., None, :], (self.q * f)[..., None, :])
         top = self.rest.top
-        r = jnp.stack([jnp.where(top, 0.0, each / self.rest.left), jnp.where(top, each, 0.0)])
-        return r, jnp.stack([self.q * f, self.rest.q * f])
+        by_gold = [xp.where(top, 0.0, draws / self.rest.left), xp.where(top, draws, 0.0)]
+        return Separable(
+            xp.stack(by_gold, axis=-2), xp.stack([self.q * f, self.rest.q * f], axis=-2)
+        )
 
     def repeated(self) -> tuple[IidLaw, ...]:
         return (self,)
 
-    def inclusion(self) -> Factors:
+    def inclusion(self) -> Separable:
         """1 - (1 - q_y)^m, with q_y / (1 - q_g) for q_y where the gold is excluded."""
+        xp = namespace(self.q)
 
-        def chance(q: Float[Array, " V"]) -> Float[Array, " V"]:
-            return -jnp.expm1(self.m * jnp.log1p(-jnp.minimum(q, 1.0)))
+        def chance(q: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+            return -xp.expm1(self.m * xp.log1p(-xp.minimum(q, 1.0)))
 
         if self.rest is None:
-            return jnp.ones_like(self.q)[None], chance(self.q)[None]
+            return Separable(xp.ones_like(self.q)[None], chance(self.q)[None])
         top = self.rest.top
-        others = jnp.where(top, 0.0, self.q)
-        r, u = expand(lambda rho: chance(self.q / (1 - rho)), others, jnp.max(others))
-        r = jnp.concatenate([jnp.where(top, 0.0, r), top[None].astype(r.dtype)])
-        return r, jnp.concatenate([u, chance(self.rest.q)[None]])
+        others = xp.where(top, 0.0, self.q)
+        by_q = expand(lambda rho: chance(self.q / (1 - rho)), others, xp.max(others))
+        r = xp.concatenate([xp.where(top, 0.0, by_q.r), top[None].astype(by_q.r.dtype)])
+        return Separable(r, xp.concatenate([by_q.u, chance(self.rest.q)[None]]))
 
     def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         log_q, log_rest = self.log_proposal()
-        return log_q + jnp.log(self.m), -log_rest[:, None]
+        xp = namespace(log_q, self.m)
+        return log_q + xp.log(xp.asarray(self.m, log_q.dtype)), -log_rest[:, None]
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.
@@ -142,7 +163,7 @@ class IidLaw(Law):
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         if self.hits == "exclude":
             return self.log_q, log_without_each(self.log_q)
-        return self.log_q, jnp.zeros_like(self.log_q)
+        return self.log_q, namespace(self.log_q).zeros_like(self.log_q)
 
 
 def _invert(cdf: Float[Array, " V"], at: Float[Array, " m"]) -> Labels:
@@ -163,8 +184,20 @@ class Iid(Sampler):
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With m traced: nothing exact depends on it but through numbers, so all m compile once."""
-        m = jnp.asarray(self.m, problem.scores.dtype)
+        m = namespace(problem.scores).asarray(self.m, problem.scores.dtype)
         return Iid(proposal=self.proposal, m=m, hits=self.hits)
+
+    @property
+    def may_be_empty(self) -> bool:
+        return self.hits == "mask"
+
+    @property
+    def portable(self) -> bool:
+        return True
+
+    @property
+    def reads_scores(self) -> bool:
+        return reads_scores(self.proposal)
 
     def check(self, problem: Problem) -> None:
         check_proposal(self.proposal, problem, removed=self.hits != "keep")

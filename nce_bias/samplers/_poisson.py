@@ -10,7 +10,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from nce_bias._checks import check_count, check_distinct
 from nce_bias.numerics.leave_one_out import log_without_each
 from nce_bias.problem import Problem
-from nce_bias.proposals import Proposal, check_enough, check_proposal, describe, log_proposal
+from nce_bias.proposals import (
+    Proposal,
+    check_enough,
+    check_proposal,
+    describe,
+    log_proposal,
+    reads_scores,
+)
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
 
 
@@ -78,6 +85,14 @@ class Poisson(Sampler):
 
     def slots(self, labels: int) -> int:
         return labels
+
+    @property
+    def may_be_empty(self) -> bool:
+        return True
+
+    @property
+    def reads_scores(self) -> bool:
+        return reads_scores(self.proposal)
 
     def check(self, problem: Problem) -> None:
         check_distinct(repr(self), self.m, problem.labels)

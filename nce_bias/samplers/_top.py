@@ -5,13 +5,14 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, check_distinct
+from nce_bias.numerics.arrays import Array, is_numpy, mask, namespace, top_k
 from nce_bias.numerics.leave_one_out import sum_without_each
-from nce_bias.numerics.separable import Factors
+from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 
 class TopLaw(Law):
@@ -28,22 +29,27 @@ class TopLaw(Law):
     def size(self) -> int:
         return self.labels
 
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        among_best = jnp.zeros(exposures.shape, bool).at[self.best].set(True)
+    def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        xp, among_best = namespace(exposures, self.best), mask(self.best, self.labels)
         last = self.best[self.m]
-        totals = sum_without_each(jnp.where(among_best, exposures, 0.0))
-        return -jnp.where(among_best, totals, totals[last])
+        totals = sum_without_each(xp.where(among_best, exposures, 0.0))
+        return -xp.where(among_best, totals, totals[..., last][..., None])
 
-    def separable(
-        self, exposures: Float[Array, " V"]
-    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]]:
+    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
+        return self.log_laplace(exposures), self.separable(exposures).average_positive
+
+    def separable(self, exposures: Float[Array, "*N V"]) -> Separable:
         """The best m labels for a gold outside them, the best m + 1 (but itself) for one inside."""
-        empty = jnp.zeros_like(exposures)
-        inside, outside = empty.at[self.best].set(1.0), empty.at[self.best[: self.m]].set(1.0)
-        return jnp.stack([outside, 1.0 - outside]), jnp.stack([inside, outside])
+        xp = namespace(exposures, self.best)
+        inside, outside = (
+            xp.broadcast_to(mask(best, self.labels).astype(exposures.dtype), exposures.shape)
+            for best in (self.best, self.best[: self.m])
+        )
+        by_gold = xp.stack([outside, 1.0 - outside], axis=-2)
+        return Separable(by_gold, xp.stack([inside, outside], axis=-2))
 
-    def inclusion(self) -> Factors:
-        return self.separable(jnp.zeros(self.labels))
+    def inclusion(self) -> Separable:
+        return self.separable(namespace(self.best).zeros(self.labels))
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         hit = self.best[: self.m] == gold
@@ -58,9 +64,15 @@ class Top(Sampler):
     m: int = eqx.field(static=True)
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> TopLaw:
-        _, best = jax.lax.top_k(scores, self.m + 1)
+        _, best = top_k(scores, self.m + 1)
+        if is_numpy(best):
+            return TopLaw(best, scores.shape[-1], self.m)
         # Seen through by XLA, a slice of `best` makes the selection a sort of all labels.
         return TopLaw(jax.lax.optimization_barrier(best), scores.shape[-1], self.m)
+
+    @property
+    def portable(self) -> bool:
+        return True
 
     def check(self, problem: Problem) -> None:
         check_distinct(repr(self), self.m, problem.labels)

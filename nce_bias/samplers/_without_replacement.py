@@ -20,8 +20,8 @@ T = S sum_k D_k / R_k with S ~ Gamma(m) independent of a Dirichlet vector D, so 
 |Gamma(m + i omega)| / Gamma(m) and, as for the rule in t (`nce_bias.numerics.quadrature`), the
 relative error is at most 2 sum_k |Gamma(m + 2 pi i k / h)| / Gamma(m) for every q and z. The step
 follows from that bound. Left end: P(T < tau) <= tau^m / m!. Right end: Chernoff's bound on fewer
-than m rings, the most probable label left out. The result is divided by its value at z = 0, which is 1
-exactly.
+than m rings, the most probable label left out. The result is divided by its value at z = 0, which
+is 1 exactly.
 
 **Limits.** m = V - 1 takes every wrong label (gamma = p). A problem that would take hours or more
 memory than most machines have is refused beforehand and pointed to `monte_carlo`.
@@ -52,6 +52,7 @@ from nce_bias.proposals import (
     describe,
     log_proposal,
     log_proposal_rows,
+    reads_scores,
 )
 from nce_bias.samplers.base import Labels, Law, Present, Sampler
 
@@ -221,6 +222,10 @@ class WithoutReplacement(Sampler):
                 f"{seconds / 3600:.1f} hours per input exactly. Use nb.monte_carlo(problem, "
                 "sampler, loss, key=key, draws=100_000), a smaller m, or nb.iid."
             )
+
+    @property
+    def reads_scores(self) -> bool:
+        return reads_scores(self.proposal)
 
     def check(self, problem: Problem) -> None:
         check_distinct(repr(self), self.m, problem.labels)

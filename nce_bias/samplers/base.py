@@ -6,18 +6,22 @@ import functools
 import itertools
 import operator
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import refuse
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.leave_one_out import sum_without_each
-from nce_bias.numerics.separable import Factors, complement, mix, times
+from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
 
+#: Expected copies of every label, golds weighted by a share.
+Copies = Callable[[Float[Array, "*N V"]], Float[Array, "*N V"]]
 Labels = Int[Array, " m"]
 Present = Bool[Array, " m"]
 
@@ -35,33 +39,45 @@ class Law(eqx.Module):
         return self
 
     @property
-    def error(self) -> Float[Array, ""]:
+    def error(self) -> Float[Array, ""] | float:
         """Bound on the relative error of exp(log_laplace); 0 for a closed form."""
-        return jnp.zeros(())
+        return 0.0
+
+    @property
+    def independent(self) -> bool:
+        """Whether the negatives are independent draws with replacement from one q."""
+        return False
 
     @abstractmethod
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+    def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """log F_g(z) for every gold g, at the exposures z `[V]` >= 0."""
 
-    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
+    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
+        """log F_g(z), and copies(share)_y = sum_g share_g (-dlog F_g / dz_y) for every y.
+
+        The latter are expected copies of y among the tilted negatives. By reverse mode unless a law
+        has them in closed form.
+        """
+        log_f, pull_back = jax.vjp(self.log_laplace, exposures)
+        return log_f, lambda share: -pull_back(share)[0]
+
+    def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """-dlog F_g / dz_g for every g: expected copies of the gold among the tilted negatives.
 
         *Tilted* means under the law reweighted by exp(-sum_k z(y_k)) / F_g. 0 unless hits are kept.
         """
-        return jnp.zeros_like(exposures)
+        return namespace(exposures).zeros_like(exposures)
 
     def coincidences(
-        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
-    ) -> Float[Array, " V"]:
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
         """For every g, the tilted expectation of sum over pairs k != l of 1{y_k = y_l} values^2.
 
         0 for distinct negatives, the default: it alone separates a second moment from a first.
         """
-        return jnp.zeros_like(exposures)
+        return namespace(exposures).zeros_like(exposures)
 
-    def separable(
-        self, exposures: Float[Array, " V"]
-    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]] | None:
+    def separable(self, exposures: Float[Array, "*N V"]) -> Separable | None:
         """-dlog F_g / dz_y = sum_c r[c, g] u[c, y] for y != g, if it has that form."""
         return None
 
@@ -70,17 +86,16 @@ class Law(eqx.Module):
         return ()
 
     def counts(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
-        """sum_g share_g E[copies of y | g] for every y: -dlog F / dz at 0, pulled back once."""
-        _, pull_back = jax.vjp(self.log_laplace, jnp.zeros_like(share))
-        return -pull_back(share)[0]
+        """sum_g share_g E[copies of y | g] for every y: those of z = 0, where nothing is tilted."""
+        return self.tilted(namespace(share).zeros_like(share))[1](share)
 
     def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         """(a, b) with log E[copies of y | g] = a_y + b_gy, one column in b if that is enough."""
         each = jax.lax.map(self.counts, jnp.eye(labels))
         return jnp.zeros(labels), jnp.log(jnp.maximum(each, 0.0))
 
-    def inclusion(self) -> Factors | None:
-        """(r, u) with P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
+    def inclusion(self) -> Separable | None:
+        """P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
         return None
 
     def included(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
@@ -88,8 +103,8 @@ class Law(eqx.Module):
 
         The number of copies for distinct negatives, which do not say otherwise.
         """
-        factors = self.inclusion()
-        return self.counts(share) if factors is None else mix(factors, share)
+        chances = self.inclusion()
+        return self.counts(share) if chances is None else chances.average(share)
 
     @abstractmethod
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
@@ -114,6 +129,21 @@ class Sampler(eqx.Module):
     """A way to draw m negatives; `a + b` draws both sets."""
 
     m: eqx.AbstractVar[int | Float[Array, ""]]
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Whether a set may have no negative."""
+        return False
+
+    @property
+    def portable(self) -> bool:
+        """Whether the law is written for NumPy arrays too, with any leading axes of exposures."""
+        return False
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether the law depends on the scores."""
+        return True
 
     @abstractmethod
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
@@ -155,65 +185,71 @@ class ConcatenationLaw(Law):
         return ConcatenationLaw(tuple(part.prepared() for part in self.parts))
 
     @property
-    def error(self) -> Float[Array, ""]:
-        return sum((part.error for part in self.parts), jnp.zeros(()))
+    def error(self) -> Float[Array, ""] | float:
+        return sum(part.error for part in self.parts)
 
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        return sum((p.log_laplace(exposures) for p in self.parts), jnp.zeros_like(exposures))
+    def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        return sum((p.log_laplace(exposures) for p in self.parts), 0 * exposures)
 
-    def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        return sum((p.own_hits(exposures) for p in self.parts), jnp.zeros_like(exposures))
+    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
+        parts = [part.tilted(exposures) for part in self.parts]
+        zero = namespace(exposures).zeros_like(exposures)
+
+        def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+            return sum((of_part(share) for _, of_part in parts), zero)
+
+        return sum((log_f for log_f, _ in parts), zero), copies
+
+    def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        return sum((p.own_hits(exposures) for p in self.parts), 0 * exposures)
 
     def coincidences(
-        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
-    ) -> Float[Array, " V"]:
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
         """Within the parts, and twice between each two of them."""
         within = (part.coincidences(exposures, values) for part in self.parts)
-        total = sum(within, jnp.zeros_like(exposures))
+        total = sum(within, 0 * exposures)
         for a, b in itertools.combinations(self.parts, 2):
             total = total + 2 * _coincidences_between(a, b, exposures, values)
         return total
 
-    def separable(
-        self, exposures: Float[Array, " V"]
-    ) -> tuple[Float[Array, "R V"], Float[Array, "R V"]] | None:
-        found = (part.separable(exposures) for part in self.parts)
-        factors = [pair for pair in found if pair is not None]
-        if len(factors) < len(self.parts):
+    def separable(self, exposures: Float[Array, "*N V"]) -> Separable | None:
+        parts = [part.separable(exposures) for part in self.parts]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
             return None
-        r, u = zip(*factors, strict=True)
-        return jnp.concatenate(r), jnp.concatenate(u)
+        xp = namespace(exposures)
+        rows = xp.concatenate([part.r for part in known], axis=-2)
+        return Separable(rows, xp.concatenate([part.u for part in known], axis=-2))
 
     def repeated(self) -> tuple[Any, ...]:
         return tuple(itertools.chain.from_iterable(part.repeated() for part in self.parts))
 
-    def inclusion(self) -> Factors | None:
-        found = [part.inclusion() for part in self.parts]
-        known = [complement(factors) for factors in found if factors is not None]
-        if len(known) < len(found):
-            return None
-        return complement(functools.reduce(times, known))
+    def inclusion(self) -> Separable | None:
+        parts = [part.inclusion() for part in self.parts]
+        missed = [1 - part for part in parts if part is not None]
+        return 1 - functools.reduce(operator.mul, missed) if len(missed) == len(parts) else None
 
     def included(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         """1 - P(no part has y): separable parts together, and at most one that is not.
 
         Two parts that are not separable take one gold after the other.
         """
-        factors = self.inclusion()
-        if factors is not None:
-            return mix(factors, share)
+        chances = self.inclusion()
+        if chances is not None:
+            return chances.average(share)
         dense = [part for part in self.parts if part.inclusion() is None]
-        known = [f for part in self.parts if (f := part.inclusion()) is not None]
-        one = jnp.ones_like(share)[None]
-        r, u = functools.reduce(times, map(complement, known), (one, one))
+        known = [1 - s for part in self.parts if (s := part.inclusion()) is not None]
+        ones = jnp.ones_like(share)[None]
+        missed = functools.reduce(operator.mul, known, Separable(ones, ones))
         if len(dense) == 1:
-            found = jax.lax.map(dense[0].included, r * share)
-            return mix((one, one), share) - mix((r, u), share) + jnp.sum(u * found, axis=0)
+            by_dense = jax.lax.map(dense[0].included, missed.r * share)
+            return (1 - missed).average(share) + jnp.sum(missed.u * by_dense, axis=0)
 
         def alone(gold):
-            chances = [part.included(gold) for part in dense]
-            missed = functools.reduce(operator.mul, (1 - chance for chance in chances))
-            return (1 - gold) * (1 - (u.T @ (r @ gold)) * missed)
+            by_part = (1 - part.included(gold) for part in dense)
+            by_none = functools.reduce(operator.mul, by_part)
+            return (1 - gold) * (1 - (missed.u.T @ (missed.r @ gold)) * by_none)
 
         return share @ jax.lax.map(alone, jnp.eye(len(share)))
 
@@ -224,8 +260,8 @@ class ConcatenationLaw(Law):
 
 
 def _coincidences_between(
-    a: Law, b: Law, z: Float[Array, " V"], values: Float[Array, " V"]
-) -> Float[Array, " V"]:
+    a: Law, b: Law, z: Float[Array, "*N V"], values: Float[Array, "*N V"]
+) -> Float[Array, "*N V"]:
     """sum_y values_y^2 (-dlog F^a_g/dz_y) (-dlog F^b_g/dz_y) for every g.
 
     If one part is separable, the other is differentiated along the few directions it gives; only
@@ -236,13 +272,14 @@ def _coincidences_between(
         slopes = [jax.jacrev(law.log_laplace)(z) for law in (a, b)]
         return jnp.sum(squares * slopes[0] * slopes[1], axis=-1)
     if first is not None and second is not None:
-        (r, u), (s, v) = first, second
-        pairs = jax.vmap(jax.vmap(sum_without_each))(squares * u[:, None] * v)
-        off_gold = jnp.einsum("cg,dg,cdg->g", r, s, pairs)
+        r, u, s, v = first.r, first.u, second.r, second.u
+        terms = squares[..., None, None, :] * u[..., :, None, :] * v[..., None, :, :]
+        pairs, xp = sum_without_each(terms), namespace(terms)
+        off_gold = xp.einsum("...cg,...dg,...cdg->...g", r, s, pairs)
         return off_gold + squares * a.own_hits(z) * b.own_hits(z)
     if first is None:
         return _coincidences_between(b, a, z, values)
-    r, u = first
+    r, u = first.r, first.u
     along = jax.vmap(lambda v: -directional(b.log_laplace, z, squares * v))(u)
     return jnp.sum(r * along, axis=0)
 
@@ -266,6 +303,18 @@ class Concatenation(Sampler):
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> ConcatenationLaw:
         return ConcatenationLaw(tuple(part.law(scores, popularity) for part in self.parts))
 
+    @property
+    def may_be_empty(self) -> bool:
+        return all(part.may_be_empty for part in self.parts)
+
+    @property
+    def portable(self) -> bool:
+        return all(part.portable for part in self.parts)
+
+    @property
+    def reads_scores(self) -> bool:
+        return any(part.reads_scores for part in self.parts)
+
     def check(self, problem: Problem) -> None:
         for part in self.parts:
             part.check(problem)
@@ -275,7 +324,8 @@ class Concatenation(Sampler):
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         parts = tuple(part.sized(problem, tolerance) for part in self.parts)
-        return Concatenation(m=jnp.asarray(self.m, problem.scores.dtype), parts=parts)
+        m = namespace(problem.scores).asarray(self.m, problem.scores.dtype)
+        return Concatenation(m=m, parts=parts)
 
     def __repr__(self) -> str:
         return " + ".join(map(repr, self.parts))

@@ -235,7 +235,10 @@ def test_the_table_of_optimal():
         assert f"| {m} | {' | '.join(shown(value) for value in row)} |" in page("optimal")
     assert (bias["optimal"] <= bias.drop(columns="optimal").min(axis=1)).all()
     statuses = table[table["negatives"] == "optimal"].set_index("m")["status"]
-    assert (statuses[16:] == "ok: zero reached").all() and statuses[8] == "ok: minimum"
+    # what the page claims: no bias from 16 draws on, and some below; how the search ended at the
+    # others may hang on the last bit of a sum
+    assert (statuses.loc[16:] == "ok: zero reached").all() and len(statuses.loc[16:]) == 2
+    assert (bias["optimal"].loc[16:] < 1e-6).all() and (bias["optimal"].loc[:8] > 5e-4).all()
     best = read("optimal", "proposals").groupby("m")
     assert (best.get_group(1)["q"] < 1e-9).sum() == 21
     many = best.get_group(16)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,12 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 import nce_bias as nb
-from nce_bias.cli import app, arrays, negatives
+from nce_bias.cli import app, arrays, negatives, process
 from nce_bias.proposals import log_proposal
 
-# The package rebinds these two names to the command functions.
+# The package rebinds this name to the command function.
 compare_module = sys.modules["nce_bias.cli._compare"]
-figures_module = sys.modules["nce_bias.cli.figures"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCORES = [2.0, 1.0, 0.0, -1.0]
 POPULATION = [0.6, 0.2, 0.15, 0.05]
@@ -460,182 +460,6 @@ def test_sums_of_three_keep_their_shares():
     assert np.exp(log_q) == pytest.approx(0.7 / 3 + 0.3 * np.array([0.5, 0.3, 0.2]), rel=1e-12)
 
 
-# --- figures
-
-ANALYSIS = """
-import pathlib
-SECONDS = {{"full": 12, "quick": 3}}
-def run(out, *, quick=False):
-    assert out.is_dir() and not list(out.iterdir())
-    (out / "table.csv").write_text("{text}, quick" if quick else "{text}")
-    {then}
-"""
-FIGURE = """
-def draw(results, out):
-    (out / "{name}.png").write_text("drawn from " + (results / "table.csv").read_text())
-    return [out / "{name}.png"]
-"""
-
-
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A checkout of two analyses, with one folder that has no figure and one without run.py."""
-
-    def add(name, text="new", then="pass"):
-        files = {
-            "analysis/__init__.py": "",
-            f"analysis/{name}/__init__.py": "",
-            f"analysis/{name}/run.py": ANALYSIS.format(text=text, then=then),
-            "figures/__init__.py": "",
-            f"figures/{name}.py": FIGURE.format(name=name),
-        }
-        for file, content in files.items():
-            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / file).write_text(content)
-
-    add("beta")
-    add("alpha")
-    (tmp_path / "analysis" / "benchmarks").mkdir()
-    (tmp_path / "analysis" / "benchmarks" / "run.py").write_text("raise AssertionError")
-    (tmp_path / "analysis" / "notes").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figures_module, "PACKAGE", tmp_path / "nce_bias")
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-
-    def forget():
-        for name in [n for n in sys.modules if n.split(".")[0] in ("analysis", "figures")]:
-            del sys.modules[name]
-
-    forget()
-    yield add
-    forget()
-
-
-def written(folder="."):
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in sorted(pathlib.Path(folder).rglob("*"))
-        if path.suffix in (".csv", ".png")
-    }
-
-
-def test_figures_go_to_their_committed_places(checkout):
-    done = run("figures")
-    assert done.exit_code == 0, done.output
-    assert written() == {
-        "analysis/alpha/results/table.csv": "new",
-        "analysis/beta/results/table.csv": "new",
-        "figures/alpha.png": "drawn from new",
-        "figures/beta.png": "drawn from new",
-    }
-    said = re.sub(r"\d+\.\d s", "T s", done.stdout)
-    assert said.splitlines() == [
-        "alpha, beta: about 24 s in all on two cores",
-        "[1/2] alpha: analysis, about 12 s ...",
-        "      alpha (analysis): T s -> analysis/alpha/results: table.csv",
-        "      alpha (figure): T s -> figures: alpha.png",
-        "[2/2] beta: analysis, about 12 s ...",
-        "      beta (analysis): T s -> analysis/beta/results: table.csv",
-        "      beta (figure): T s -> figures: beta.png",
-        "done in T s",
-    ]
-
-
-def test_quick_goes_to_build(checkout):
-    assert run("figures", "--quick", "--only", "beta").exit_code == 0
-    assert written() == {
-        "build/quick/results/beta/table.csv": "new, quick",
-        "build/quick/figures/beta.png": "drawn from new, quick",
-    }
-
-
-@pytest.mark.parametrize("quick", [[], ["--quick"]])
-def test_out_is_a_folder_of_results_and_figures(checkout, quick):
-    assert run("figures", "--only", "alpha", "--out", "there", *quick).exit_code == 0
-    assert set(written()) == {"there/results/alpha/table.csv", "there/figures/alpha.png"}
-
-
-def test_a_second_run_replaces_and_leaves_other_files(checkout):
-    pathlib.Path("analysis/alpha/results").mkdir()
-    pathlib.Path("analysis/alpha/results/table.csv").write_text("old")
-    pathlib.Path("analysis/alpha/results/mine.csv").write_text("mine")
-    assert run("figures", "--only", "alpha").exit_code == 0
-    assert written("analysis/alpha/results") == {"table.csv": "new", "mine.csv": "mine"}
-
-
-def test_unknown_figure(checkout):
-    message = refused("figures", "--only", "gamma")
-    assert message == "nce-bias: --only: 'gamma' is not known; known are alpha, beta."
-
-
-def test_a_folder_that_cannot_be_made(checkout):
-    pathlib.Path("file").write_text("")
-    message = refused("figures", "--out", "file")
-    assert message == (
-        "nce-bias: --out: cannot make the folder file/figures (Not a directory). Name another one."
-    )
-
-
-def test_ctrl_c_keeps_what_is_finished(checkout):
-    checkout("beta", then="raise KeyboardInterrupt")
-    pathlib.Path("analysis/beta/results").mkdir()
-    pathlib.Path("analysis/beta/results/table.csv").write_text("old")
-    done = run("figures")
-    assert done.exit_code == 130
-    assert done.stderr == (
-        "\nnce-bias: interrupted during beta (analysis). Finished and kept: alpha (analysis), "
-        "alpha (figure). Files of unfinished steps are as they were.\n"
-    )
-    assert written() == {
-        "analysis/alpha/results/table.csv": "new",
-        "analysis/beta/results/table.csv": "old",
-        "figures/alpha.png": "drawn from new",
-    }
-    assert not list(pathlib.Path().rglob(".partial-*"))
-
-
-def test_ctrl_c_at_the_first_step(checkout):
-    checkout("alpha", then="raise KeyboardInterrupt")
-    done = run("figures")
-    assert "interrupted during alpha (analysis). Finished and kept: nothing yet." in done.stderr
-
-
-def test_a_failing_analysis_is_not_hidden(checkout):
-    checkout("alpha", then="raise ZeroDivisionError('a bug')")
-    done = run("figures")
-    assert isinstance(done.exception, ZeroDivisionError)
-    assert "analysis/alpha/results/table.csv" not in written()
-
-
-def test_without_times_there_is_no_estimate(checkout):
-    pathlib.Path("analysis/beta/run.py").write_text(
-        ANALYSIS.format(text="new", then="pass").replace("SECONDS", "OTHER")
-    )
-    done = run("figures")
-    assert "in all" not in done.stdout
-    assert "[2/2] beta: analysis ...\n" in done.stdout
-
-
-def test_outside_a_checkout(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(figures_module, "PACKAGE", tmp_path / "site-packages" / "nce_bias")
-    assert refused("figures") == (
-        f"nce-bias: figures: neither {tmp_path / 'site-packages'} nor {tmp_path} has analyses "
-        "(analysis/NAME/run.py with figures/NAME.py). They are not part of the installed package: "
-        "get the source and run nce-bias inside it."
-    )
-
-
-def test_the_current_folder_serves_where_the_package_is_installed(checkout, monkeypatch):
-    monkeypatch.setattr(figures_module, "PACKAGE", pathlib.Path("/nowhere/nce_bias"))
-    assert run("figures", "--only", "alpha", "--quick").exit_code == 0
-
-
-def test_this_checkout_has_its_figures():
-    assert "limits" in figures_module.discover(ROOT)
-
-
 # --- help, version, start
 
 
@@ -656,18 +480,6 @@ def test_the_example_of_compare_runs(tmp_path, monkeypatch):
     done = run(*arguments)
     assert done.exit_code == 0, done.output
     assert [row[0] for row in _rows(done.stdout)] == ["uniform"] * 3 + ["model:T=2"] * 3
-
-
-def test_the_example_of_figures_runs(checkout):
-    checkout("limits")
-    (shown,) = example("figures")
-    program, *arguments = shlex.split(shown)
-    assert program == "nce-bias"
-    assert run(*arguments).exit_code == 0
-    assert set(written()) == {
-        "build/quick/results/limits/table.csv",
-        "build/quick/figures/limits.png",
-    }
 
 
 def test_the_example_of_the_whole_runs():
@@ -692,3 +504,48 @@ def test_the_command_line_starts_without_what_it_may_not_need():
 
 def test_zip_errors_are_among_the_unreadable():
     assert zipfile.BadZipFile in arrays.UNREADABLE
+
+
+# --- what is compiled is kept
+
+
+def _jax(folder, told):
+    """What `process` asks of JAX, in a process that was told of `folder`."""
+    config = SimpleNamespace(jax_compilation_cache_dir=folder, update=told.__setitem__)
+    return SimpleNamespace(config=config)
+
+
+def test_compilations_are_kept_where_they_can_be(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(process, "jax", _jax(None, told))
+    monkeypatch.setattr(process.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    assert process.keep_compilations() == tmp_path / "nce-bias" / "jax"
+    assert told["jax_compilation_cache_dir"] == str(tmp_path / "nce-bias" / "jax")
+    assert list((tmp_path / "nce-bias" / "jax").iterdir()) == []
+    told.clear()
+    (tmp_path / "file").touch()
+    assert process.keep_compilations(tmp_path / "file") is None
+    assert told == {}
+
+
+def test_the_users_own_cache_is_left_alone(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr(process, "jax", _jax("/mine", told))
+    assert process.keep_compilations(tmp_path) == pathlib.Path("/mine")
+    assert told == {}
+
+
+def test_a_second_process_compiles_nothing(files, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(files / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    call = [sys.executable, "-c", "from nce_bias.cli import app; app()", *BASE, "--m", "2"]
+    outputs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [*call, "--negatives", "uniform"], capture_output=True, text=True, check=True
+        )
+        kept = sorted(p.name for p in (files / "cache").rglob("*-cache"))
+        outputs.append((done.stdout, kept))
+    assert outputs[0] == outputs[1]
+    assert outputs[0][1]

@@ -184,7 +184,7 @@ def test_a_kind_has_its_colour_whatever_else_is_drawn(order, ax):
         ("model, infonce", "model"),
         ("mixture(uniform, model, share=0.5)", "mixed"),
         ("0.5*uniform+0.5*model", "mixed"),
-        ("hard", "model"),
+        ("hard", "hard"),
         ("random", "uniform"),
         ("uniformly_mine", None),
     ],

@@ -1,0 +1,124 @@
+"""What every family of losses answers for one input, and what is done gold by gold."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
+
+#: Golds whose conditional moments are held at a time.
+GOLDS = 128
+
+
+class Rule(eqx.Module):
+    """What the quadrature needs besides the integrand.
+
+    `m` bounds the number of negatives, from which the left end follows; `nodes` is 0 where there is
+    nothing to integrate; `tolerance` is the relative error allowed.
+    """
+
+    m: int | Float[Array, ""]
+    nodes: int = eqx.field(static=True)
+    tolerance: float = eqx.field(static=True)
+
+
+class Sums(eqx.Module):
+    """Moments averaged over the gold.
+
+    `by_gold` and `by_negative` are the derivatives of the loss by the scores of golds and of
+    negatives, `own` is E[v_g] - 1, `square` E[sum_a v_a^2] and `concentration` E[sum_k pi(k)^2],
+    NaN where there is no softmax over the candidates.
+    """
+
+    loss: Float[Array, ""]
+    by_gold: Float[Array, " V"]
+    by_negative: Float[Array, " V"]
+    own: Float[Array, ""]
+    square: Float[Array, ""]
+    concentration: Float[Array, ""]
+
+    @property
+    def gradient(self) -> Float[Array, " V"]:
+        """The expected score-space gradient, gamma - pop."""
+        return self.by_gold + self.by_negative
+
+
+class Gram(eqx.Module):
+    """G = J J^T of one input's scores by the parameters, as a product and as a diagonal."""
+
+    times: Callable[[Float[Array, " V"]], Float[Array, " V"]]
+    diagonal: Float[Array, " V"]
+
+    @classmethod
+    def of(cls, times: Callable[[Float[Array, " V"]], Float[Array, " V"]], like: Array) -> Gram:
+        """With its diagonal, one product for each label."""
+        units = jnp.eye(len(like), dtype=like.dtype)
+        return cls(times, jax.lax.map(lambda e: times(e) @ e, units))
+
+    def to_dense(self) -> Float[Array, "V V"]:
+        """The matrix, for few labels."""
+        return jax.lax.map(self.times, jnp.eye(len(self.diagonal), dtype=self.diagonal.dtype))
+
+
+class Expectation(eqx.Module):
+    """The gradient of one input on average, for golds that share the scores of their negatives.
+
+    `share` says how often each label is the gold; it may leave golds out.
+    """
+
+    #: Whether there is a rule in log t.
+    integrates: ClassVar[bool] = True
+
+    share: eqx.AbstractVar[Float[Array, " V"]]
+
+    @property
+    @abstractmethod
+    def length(self) -> Float[Array, ""]:
+        """Of the rule in log t; 0 without an integral."""
+
+    @abstractmethod
+    def sums(self) -> Sums:
+        """sum_g share_g of the loss, its derivatives and its second moments."""
+
+    @abstractmethod
+    def error(self) -> Float[Array, ""]:
+        """Bound on the absolute error of each entry of the gradient."""
+
+    def squared_means(self, golds: int) -> Float[Array, ""] | None:
+        """sum_g share_g ||E[v | g] - e_g||^2 over the `golds` most frequent golds.
+
+        None where there is no way but one gold after the other.
+        """
+        return None
+
+    @abstractmethod
+    def second_moment(self, gram: Gram) -> Float[Array, ""]:
+        """sum_g share_g E||J^T (v - e_g)||^2."""
+
+
+def for_each_gold(
+    expectation: Callable[[Int[Array, ""], Float[Array, " V"]], Expectation],
+    population: Float[Array, " V"],
+    golds: int,
+) -> tuple[Sums, Float[Array, ""], Float[Array, ""]]:
+    """sum_g pop_g of the moments, their error, and of ||E[v | g] - e_g||^2, gold by gold.
+
+    `expectation` takes a gold and a share that has it alone; the `golds` most frequent count.
+    """
+    xp = namespace(population)
+    share, which = top_k(population, golds)
+
+    def alone(gold):
+        at = expectation(gold, one_hot(gold, population))
+        sums = at.sums()
+        return sums, at.error(), xp.sum(sums.gradient**2)
+
+    by_gold = each(alone, which)
+    return jax.tree.map(lambda leaf: xp.tensordot(share, leaf, 1), by_gold)

@@ -1,0 +1,221 @@
+r"""The integral of one input: moments of the candidate softmax, node by node.
+
+With z = t w the exposures, z_+ = t w_+ and F_g the sampler's Laplace functional, for one gold g:
+
+    loss             E[l]           = int e^{-z_+} (1 - F) dt/t,    or E[log Z] without the gold
+                                      in Z: int (e^{-t} - F) dt/t
+    first moment     E[v_a]         = int e^{-z_+} F (-dlog F/dz_a) z_a dt/t,            a != g
+    second moment    E[sum_a v_a^2] = int e^{-z_+} F { z_+^2 + 2 z_+ z_g h_g
+                                          + sum_a z_a (-dlog F/dz_a) z_a + C_g } dt/t
+
+where v_a = sum_k pi(k) 1{y_k = a}, h_g is the tilted number of accidental hits and C_g the tilted
+coincidences of negatives (`samplers.base.Law`), 0 for distinct ones. They come from 1/Z^n =
+int t^{n-1} e^{-tZ} dt / (n - 1)!, and n_a^2 = n_a + n_a (n_a - 1) for the copies n_a of a label.
+
+Nothing is differentiated here: a law gives -dlog F/dz summed over golds with any weights
+(`Law.tilted`), in closed form where that is one line.
+"""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Rule, Sums
+from nce_bias.integrals.spread import dense_square, separable_squares
+from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
+from nce_bias.numerics.leave_one_out import exposure
+from nce_bias.numerics.quadrature import CHUNK, Grid, make_grid, span
+from nce_bias.samplers import Law
+
+#: Elements of one [inputs, nodes, labels] block; small enough to stay in cache.
+BLOCK = 2**17
+
+
+class Integrand(Expectation):
+    """What the integral needs of one input. The largest weight of a negative is 1.
+
+    Parameters
+    ----------
+    law : Law
+        Of the negatives, given each gold.
+    log_gold, log_negative : [V]
+        Log-weights log w_+ and log w of each label as the gold and as a negative; log_gold is -inf
+        where the gold is no part of Z.
+    share : [V]
+        How often each label is the gold.
+    offset : scalar
+        What the loss has besides the integral.
+    rule : Rule
+        Nodes and tolerance.
+    """
+
+    share: Float[Array, " V"]
+    law: Law
+    log_gold: Float[Array, " V"]
+    log_negative: Float[Array, " V"]
+    offset: Float[Array, ""]
+    rule: Rule
+
+    @classmethod
+    def of(
+        cls,
+        law: Law,
+        scores: tuple[Float[Array, " V"], Float[Array, " V"]],
+        share: Float[Array, " V"],
+        rule: Rule,
+        *,
+        competes: bool = True,
+    ) -> Integrand:
+        """From the corrected scores of golds and negatives; `competes`: the gold is part of Z."""
+        gold, negatives = scores
+        xp = namespace(gold, negatives, share)
+        top = xp.max(negatives)
+        log_gold, log_negative = gold - top, negatives - top
+        offset = xp.zeros_like(top)
+        if not competes:
+            offset = -xp.sum(xp.where(share > 0, share * log_gold, 0.0))
+            log_gold = xp.full_like(log_gold, -xp.inf)
+        log_gold = xp.where(share > 0, log_gold, log_negative)
+        return cls(
+            share=share,
+            law=law,
+            log_gold=log_gold,
+            log_negative=log_negative,
+            offset=offset,
+            rule=rule,
+        )
+
+    @property
+    def length(self) -> Float[Array, ""]:
+        """Of the rule in log t."""
+        left, right = self._ends
+        return right - left
+
+    @property
+    def _ends(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """No derivative goes through them: the integral does not depend on where it is cut."""
+        at = (self.log_gold, self.log_negative, self.share)
+        if not is_numpy(*at):
+            at = jax.lax.stop_gradient(at)
+        return span(*at, self.rule.m, self.rule.tolerance)
+
+    @property
+    def grid(self) -> Grid:
+        """The rule in log t."""
+        return make_grid(*self._ends, self.rule.nodes, self.rule.tolerance)
+
+    def error(self) -> Float[Array, ""]:
+        """The bounds of both rules, and rounding: eps times the size of the logarithms of t w."""
+        rounding = jnp.finfo(self.share.dtype).eps * self._logarithms
+        return self.grid.error() + self.law.error + rounding
+
+    @property
+    def _logarithms(self) -> Float[Array, ""]:
+        """The largest logarithm that is rounded; the rule's own reach 64."""
+        xp = namespace(self.share)
+        finite = xp.where(xp.isfinite(self.log_negative), xp.abs(self.log_negative), 0.0)
+        counts = (self.share > 0) & xp.isfinite(self.log_gold)
+        golds = xp.where(counts, xp.abs(self.log_gold), 0.0)
+        return 64 + xp.maximum(xp.max(finite), xp.max(golds))
+
+    def sums(self) -> Sums:
+        """See `Expectation`. For a gold of weight 0 the loss is E[log Z] of the negatives alone."""
+        grid, chunk = self.grid, nodes_at_a_time(self.law)
+        sums = sum_of_nodes(lambda index: self._at_node(grid, index), grid.nodes, chunk, grid.left)
+        missed = self._never_selected(self.share)
+        return eqx.tree_at(
+            lambda s: (s.loss, s.by_gold, s.own),
+            sums,
+            (sums.loss + self.offset, sums.by_gold - missed, sums.own - missed.sum()),
+        )
+
+    def _at_node(self, grid: Grid, index: Float[Array, "*N"]) -> Sums:
+        xp, law = namespace(index, self.share), self.law
+        log_t = grid.left + grid.step * index
+        z_gold, z = exposure(log_t, self.log_gold), exposure(log_t, self.log_negative)
+        weight = grid.weight(index)[..., None] * self.share
+        log_f, copies = law.tilted(z)
+        gold_survives = xp.exp(-z_gold)
+        beside_gold = gold_survives * -xp.expm1(log_f)  # e^{-z_+} (1 - F)
+        without_gold = xp.exp(-xp.exp(log_t))[..., None] - xp.exp(log_f)
+        absent = xp.isneginf(self.log_gold)
+        by_gold = -weight * z_gold * beside_gold
+        tilted = weight * xp.exp(log_f - z_gold)
+        by_negative = z * copies(tilted)
+        z_hits = z * law.own_hits(z)
+        own = xp.sum(by_gold, axis=-1) + xp.sum(tilted * z_hits, axis=-1)
+        distinct = xp.sum(tilted * z_gold**2, axis=-1) + xp.sum(z * by_negative, axis=-1)
+        pairs = xp.sum(tilted * (2 * z_gold * z_hits + law.coincidences(z, z)), axis=-1)
+        loss = xp.sum(weight * xp.where(absent, without_gold, beside_gold), axis=-1)
+        return Sums(loss, by_gold, by_negative, own, distinct + pairs, distinct)
+
+    def _never_selected(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
+        """1 - E[pi(1)] = 1 of golds of weight 0, which the integrals of t w_+ = 0 leave out."""
+        xp = namespace(self.log_gold, share)
+        return xp.where(xp.isneginf(self.log_gold), share, 0.0)
+
+    def squared_means(self, golds: int) -> Float[Array, ""] | None:
+        """See `Expectation`. For a separable law, a product of two [nodes, labels] matrices.
+
+        It is taken for a block of golds at a time.
+        """
+        law, grid = self.law, self.grid
+        if law.separable(self.log_negative) is None:
+            return None
+        xp = namespace(self.share)
+        share, which = top_k(self.share, golds)
+
+        def at_node(index):
+            log_t = grid.left + grid.step * index
+            z_gold, z = exposure(log_t, self.log_gold), exposure(log_t, self.log_negative)
+            weight = grid.weight(index)[..., None] * xp.exp(-z_gold)
+            log_f, factors = law.log_laplace(z), law.separable(z)
+            assert factors is not None
+            hits = weight * xp.exp(log_f) * z * law.own_hits(z)
+            missed = weight * -xp.expm1(log_f) * z_gold  # 1 - E[pi(1)]
+            left = (weight * xp.exp(log_f))[..., None, :] * factors.r
+            return left[..., which], z[..., None, :] * factors.u, (hits - missed)[..., which]
+
+        left, right, own = at_nodes(at_node, grid.nodes, nodes_at_a_time(law), grid.left)
+        left, right = (part.reshape(-1, part.shape[-1]) for part in (left, right))
+        own = xp.sum(own, axis=0) - self._never_selected(xp.ones_like(self.share))[which]
+
+        def square(gold):
+            row, label, on_gold = gold
+            return xp.sum(xp.where(xp.arange(len(self.share)) == label, on_gold, row @ right) ** 2)
+
+        squares = each(square, (left.T, which, own), batch_size=min(GOLDS, golds))
+        return xp.sum(share * squares)
+
+    def second_moment(self, gram: Gram) -> Float[Array, ""]:
+        """See `Expectation`; from the matrix itself where the law is not separable."""
+        law, grid = self.law, self.grid
+        if law.separable(self.log_negative) is None:
+            return self._dense_second_moment(gram)
+
+        def at_node(index):
+            log_t = grid.left + grid.step * index
+            z_gold, z = exposure(log_t, self.log_gold), exposure(log_t, self.log_negative)
+            weight = grid.weight(index) * self.share * jnp.exp(law.log_laplace(z) - z_gold)
+            square, cross = separable_squares(gram, law, z, z, z_gold)
+            return weight @ (square - 2 * cross)
+
+        index = jnp.arange(grid.nodes, dtype=grid.left.dtype)
+        nodes = jax.lax.map(at_node, index, batch_size=nodes_at_a_time(law))
+        return jnp.sum(nodes) + self.share @ gram.diagonal
+
+    def _dense_second_moment(self, gram: Gram) -> Float[Array, ""]:
+        def gradient(shift, share):
+            moved = (self.log_gold + shift, self.log_negative + shift, share)
+            at = eqx.tree_at(lambda s: (s.log_gold, s.log_negative, s.share), self, moved)
+            return at.sums().gradient
+
+        return dense_square(gram, gradient, self.share)
+
+
+def nodes_at_a_time(law: Law) -> int:
+    """Nodes of one block."""
+    return max(1, min(CHUNK, BLOCK // law.size))
