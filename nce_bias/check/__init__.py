@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from nce_bias._checks import check_count, refuse
+from nce_bias._checks import check_count, check_kind, refuse
 from nce_bias.check.report import SamplerCheck
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -147,6 +147,9 @@ def check_sampler(  # noqa: PLR0913
     from nce_bias.check.claims import claims
     from nce_bias.check.drawing import drawn
 
+    call = "nb.check_sampler(problem, nb.iid(nb.uniform(), m=16), key=jax.random.key(0))"
+    check_kind("problem", problem, Problem, call)
+    check_kind("sampler", sampler, Sampler, call)
     _check_options(draws, level, draw, inputs, golds)
     sampler.check(problem)
     checks, number = [], 0

@@ -13,6 +13,7 @@ import pytest
 import nce_bias as nb
 from nce_bias import _progress
 from nce_bias._sweep import grid
+from nce_bias.engine import _exact
 from tests import cases
 
 KEY = jax.random.key(0)
@@ -103,6 +104,12 @@ def test_the_plot_takes_it(plain):
 # --- compilation
 
 
+@pytest.fixture
+def large(monkeypatch):
+    """Small problems are answered without compiling: here none is small."""
+    monkeypatch.setattr(_exact, "MOST_TERMS", 0)
+
+
 def compiled(samplers: Any, sizes: Any) -> int:
     before = len(COMPILED)
     nb.sweep(PROBLEM, samplers, ms=sizes)
@@ -113,17 +120,24 @@ def halved(scores, popularity):
     return 0.5 * scores
 
 
-def test_one_compilation_for_many_m():
+def test_one_compilation_for_many_m(large):
     samplers = {"q": lambda m: nb.iid(halved, m), "sum": lambda m: nb.top(1) + nb.iid(halved, m)}
     assert compiled(samplers, [20, 40]) > 1  # two sizes of the quadrature between them
     assert compiled(samplers, range(21, 40)) == 0
 
 
-def test_a_proposal_made_anew_compiles_anew():
+def test_a_proposal_made_anew_compiles_anew(large):
     """The twin: what the notes warn of."""
     samplers = {"q": lambda m: nb.iid(lambda s, p: halved(s, p), m)}
     for sizes in ([20], [20], [21, 22]):
         assert compiled(samplers, sizes) >= len(sizes)
+
+
+def test_a_small_problem_compiles_nothing():
+    """The functions themselves are compiled once each, in the tests above."""
+    samplers = {"q": lambda m: nb.iid(nb.popularity(), m), "top": nb.top}
+    compiled(samplers, [2])
+    assert compiled(samplers, [3, 4]) == 0
 
 
 # --- executors
