@@ -12,8 +12,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
 parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for many cells at once, `sweep`. What
 follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by name:
-`presets`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real label
-spaces, text and its scores, training, retrievers, figures: `data`, `text`, `scores`, `train`,
+`preset`, `presets`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real
+label spaces, text and its scores, training, retrievers, figures: `data`, `text`, `scores`, `train`,
 `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
@@ -49,6 +49,7 @@ from nce_bias.losses import (
     with_inclusion,
 )
 from nce_bias.optimal import OptimalProposal, optimal_proposal
+from nce_bias.presets import preset
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
     PROPOSALS,
@@ -102,6 +103,7 @@ __all__ = [
     "plot",
     "poisson",
     "popularity",
+    "preset",
     "presets",
     "pull_back",
     "ranking_nce",

@@ -6,6 +6,7 @@ in. A cell that cannot be computed becomes a row that says why; an interrupt kee
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,20 +17,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from nce_bias._sweep.bar import Bar
+from nce_bias._checks import refuse
+from nce_bias._progress import Bar
 from nce_bias._sweep.cells import FAILED, Cell, compute
 from nce_bias._sweep.grid import (
     Negatives,
     check_method,
-    named_losses,
+    listed_losses,
+    named_negatives,
     named_problems,
-    named_samplers,
 )
 from nce_bias.engine.moments import SCALARS
 from nce_bias.losses import infonce
+from nce_bias.presets import Preset
 from nce_bias.problem import Problem
 from nce_bias.provenance import provenance
-from nce_bias.samplers import Sampler
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +42,7 @@ __all__ = ["sweep"]
 NOT_RUN = "not run: interrupted"
 
 
-def sweep(
+def sweep(  # noqa: PLR0913
     problems: Problem | Mapping[str, Problem] | Iterable[Problem],
     samplers: Negatives | Mapping[str, Negatives] | Iterable[Negatives],
     losses: Any = (infonce,),
@@ -59,10 +61,12 @@ def sweep(
     problems : Problem, mapping of names to Problems, or sequence of Problems
         Without names they are called "0", "1", ...
     samplers : mapping of names to samplers, sequence of them, or one
-        Samplers, which appear once, with the m they have; or functions of m, such as
-        ``lambda m: nb.iid(nb.model(), m)``, which appear for each of `ms`. Functions need a name;
-        samplers without one are called by their words.
+        Samplers and presets (`nb.preset`), which appear once, with the m they have; or functions of
+        m, such as ``lambda m: nb.iid(nb.model(), m)`` and those in `nb.presets.PRESETS`, which
+        appear for each of `ms`. A ``lambda`` needs a name; samplers without one are called by their
+        words, presets by their name.
     losses : loss, name in `nb.LOSSES`, or sequence of them
+        One row for each. A preset has a loss of its own, and one row.
     ms : int or sequence of ints, optional
         Numbers of negatives, for the functions.
     method : {"exact", "monte_carlo"}
@@ -93,8 +97,8 @@ def sweep(
     Raises
     ------
     ValueError
-        Something that is no problem, sampler, loss or method; functions without `ms` or `ms`
-        without functions; Monte Carlo without key and draws. Nothing is computed then.
+        Something that is no problem, sampler, preset, loss or method; functions without `ms` or
+        `ms` without functions; Monte Carlo without key and draws. Nothing is computed then.
 
     Notes
     -----
@@ -112,25 +116,32 @@ def sweep(
     0   small   uniform  1  iid(uniform, m=1)       infonce     ok
     1   small   uniform  4  iid(uniform, m=4)       infonce     ok
     """
-    named = named_problems(problems)
-    negatives = named_samplers(samplers, ms)
-    wanted = named_losses(losses)
+    named, negatives = named_problems(problems), named_negatives(samplers, ms)
+    wanted = listed_losses(losses)
     check_method(method, key, draws)
     x64 = jnp.result_type(float) == jnp.float64
     cells: list[Cell] = []
     heads: list[dict[str, Any]] = []
-    for problem_name, problem in named.items():
-        for name, m, sampler in negatives:
-            for loss in wanted:
-                own = None if key is None else jax.random.fold_in(key, len(cells))
-                cells.append(Cell((problem, sampler, loss, method, own, draws), x64))
-                head = {"problem": problem_name, "negatives": name, "m": m}
-                head["sampler"] = repr(sampler) if isinstance(sampler, Sampler) else name
-                head |= {"loss_name": repr(loss)} | dict.fromkeys(SCALARS, math.nan)
-                heads.append(head | {"method": method, "dtype": str(problem.scores.dtype)})
+    for (problem_name, problem), (name, m, drawn) in itertools.product(named.items(), negatives):
+        for loss in [drawn.loss] if isinstance(drawn, Preset) else wanted:
+            options = {} if key is None else {"key": jax.random.fold_in(key, len(cells))}
+            options |= {} if draws is None else {"draws": draws}
+            cells.append(Cell((problem, drawn, loss, method, options), x64))
+            sampler = drawn.sampler if isinstance(drawn, Preset) else drawn
+            head = {"problem": problem_name, "negatives": name, "m": m}
+            head["sampler"] = name if isinstance(drawn, Exception) else repr(sampler)
+            head |= {"loss_name": loss.name} | dict.fromkeys(SCALARS, math.nan)
+            heads.append(head | {"method": method, "dtype": str(problem.scores.dtype)})
+    if not cells:
+        raise refuse(
+            "problems, samplers, losses",
+            f"got {len(named)}, {len(negatives)} and {len(wanted)} of them",
+            "at least one of each",
+            "nb.sweep(problem, nb.iid(nb.model(), m=16)) is the shortest sweep.",
+        )
     rows: dict[int, dict[str, Any]] = {}
     try:
-        with Bar(len(cells), enabled=progress) as bar:
+        with Bar(len(cells), "sweep", enabled=progress) as bar:
             compute(cells, executor, rows, bar)
     except KeyboardInterrupt:
         warnings.warn(

@@ -13,9 +13,10 @@ from typing import Any
 
 import jax
 
-from nce_bias._sweep.bar import Bar
+from nce_bias._progress import Bar
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
+from nce_bias.presets import Preset
 
 #: How the status of a failed cell begins.
 FAILED = "failed: "
@@ -25,7 +26,7 @@ FAILED = "failed: "
 class Cell:
     """One computation; a process that receives it unpacks its arrays in the caller's precision."""
 
-    arguments: Any  # or, once sent, their pickle
+    arguments: Any  # of `_moments`; once sent, their pickle
     x64: bool
 
     def __getstate__(self) -> tuple[bytes, bool]:
@@ -36,9 +37,15 @@ class Cell:
 
     def __call__(self) -> dict[str, Any]:
         """What the table says of this cell, also where it fails."""
-        with _precision(self.x64):
-            sent = isinstance(self.arguments, bytes)
-            return _row(*(pickle.loads(self.arguments) if sent else self.arguments))
+        began = time.perf_counter()
+        try:
+            with _precision(self.x64):
+                sent = isinstance(self.arguments, bytes)
+                found = _moments(*(pickle.loads(self.arguments) if sent else self.arguments))
+                row = found.to_frame().iloc[0].to_dict()
+        except Exception as error:
+            row = _failed(error)
+        return row | {"seconds": time.perf_counter() - began}
 
 
 def _precision(x64: bool) -> AbstractContextManager[Any]:
@@ -47,19 +54,13 @@ def _precision(x64: bool) -> AbstractContextManager[Any]:
     return home.enable_x64(x64)
 
 
-def _row(problem, sampler, loss, method, key, draws) -> dict[str, Any]:
-    began = time.perf_counter()
-    try:
-        if isinstance(sampler, Exception):  # it could not be built
-            raise sampler
-        if method == "exact":
-            found = exact(problem, sampler, loss)
-        else:
-            found = monte_carlo(problem, sampler, loss, key=key, draws=draws)
-        row = found.to_frame().iloc[0].to_dict()
-    except Exception as error:
-        row = _failed(error)
-    return row | {"seconds": time.perf_counter() - began}
+def _moments(problem, negatives, loss, method, options):
+    if isinstance(negatives, Exception):  # it could not be built
+        raise negatives
+    if isinstance(negatives, Preset):
+        return getattr(negatives, method)(problem, **options)
+    engine = {"exact": exact, "monte_carlo": monte_carlo}[method]
+    return engine(problem, negatives, loss, **options)
 
 
 def _failed(error: BaseException) -> dict[str, Any]:

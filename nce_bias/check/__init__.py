@@ -7,8 +7,11 @@ for it, and a correction by a q that is not drawn from is itself a bias.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,12 +25,36 @@ from nce_bias.samplers import Sampler
 __all__ = ["SamplerCheck", "check_sampler"]
 
 
-def check_sampler(
-    sampler: Sampler,
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _old_order_for_one_release(function: F) -> F:
+    """Take ``(sampler, problem, key, draws)`` too, and say so."""
+    names = ("sampler", "problem", "key", "draws")
+
+    @functools.wraps(function)
+    def either(*arguments: Any, **options: Any) -> Any:
+        if not (arguments and isinstance(arguments[0], Sampler) and len(arguments) <= len(names)):
+            return function(*arguments, **options)
+        warnings.warn(
+            "nb.check_sampler(sampler, problem, key, draws) is "
+            "nb.check_sampler(problem, sampler, key=key, draws=draws) now; the next release takes "
+            "the old order no more",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return function(**dict(zip(names, arguments, strict=False)), **options)
+
+    return either  # type: ignore[return-value]
+
+
+@_old_order_for_one_release
+def check_sampler(  # noqa: PLR0913
     problem: Problem,
+    sampler: Sampler,
+    *,
     key: PRNGKeyArray,
     draws: int = 20_000,
-    *,
     level: float = 1e-6,
     draw: Any = None,
     inclusion: bool | None = None,
@@ -55,7 +82,7 @@ def check_sampler(
 
     Parameters
     ----------
-    sampler, problem
+    problem, sampler
         As for `exact`.
     key : PRNG key
     draws : int
@@ -104,21 +131,46 @@ def check_sampler(
 
     >>> import jax, numpy as np
     >>> problem = Problem([1.0, 0.0, -1.0, 0.0], [0.4, 0.3, 0.2, 0.1])
-    >>> check_sampler(iid(popularity(), 2, hits="keep"), problem, jax.random.key(0)).ok
+    >>> check_sampler(problem, iid(popularity(), 2, hits="keep"), key=jax.random.key(0)).ok
     True
     >>> def word2vec(key, scores, popularity, gold):
     ...     q = popularity**0.75
     ...     return np.random.default_rng(key).choice(4, size=2, p=q / q.sum())
     >>> claimed = iid(popularity(), 2, hits="keep")
-    >>> found = check_sampler(claimed, problem, jax.random.key(0), 5000, draw=word2vec)
+    >>> found = check_sampler(problem, claimed, key=jax.random.key(0), draws=5000, draw=word2vec)
     >>> sorted(set(found.to_frame().query("verdict == 'failed'")["name"]))
     ['copies', 'frequencies']
 
     Source: Hoeffding (1956) for the binomial bound.
     """
-    from nce_bias.check.drawing import drawn, slots
-    from nce_bias.check.rows import Setting, rows_of, verdicts
+    from nce_bias.check.checks import OF_A_GOLD, OF_AN_INPUT, detectable
+    from nce_bias.check.claims import claims
+    from nce_bias.check.drawing import drawn
 
+    _check_options(draws, level, draw, inputs, golds)
+    sampler.check(problem)
+    checks, number = [], 0
+    for row in _most(np.asarray(problem.weights), inputs):
+        looked_at = _most(np.asarray(problem.population_rows[row]), golds)
+        said = claims(sampler, problem, row, looked_at, inclusion)
+        checks += [check(said) for check in OF_AN_INPUT]
+        for place, gold in enumerate(looked_at):
+            own_key = jax.random.fold_in(key, number)
+            seen = drawn(sampler, problem, (row, gold), own_key, draws, draw)
+            checks += [check(said, place, seen) for check in OF_A_GOLD]
+            number += 1
+    share = level / max(sum(not math.isnan(check.p_value) for check in checks), 1)
+    return SamplerCheck(
+        sampler=repr(sampler),
+        rows=tuple(check.row(share) for check in checks),
+        sets=draws,
+        slots=sampler.slots(problem.labels),
+        level=level,
+        detectable=detectable(checks, share / problem.labels),
+    )
+
+
+def _check_options(draws: Any, level: Any, draw: Any, inputs: Any, golds: Any) -> None:
     check_count("draws", draws, least=100)
     check_count("inputs", inputs)
     check_count("golds", golds)
@@ -131,28 +183,6 @@ def check_sampler(
             "a function of key, scores, popularity and gold",
             "Return labels [m], or (labels [m], present [m]).",
         )
-    sampler.check(problem)
-    population = np.asarray(problem.population_rows)
-    chosen = _most(np.asarray(problem.weights), inputs)
-    setting = Setting(sampler, problem, draws, slots(sampler, problem), draw is not None)
-    found, labels = [], 0
-    for row in chosen:
-        own = _most(population[row], golds)
-        sets = [
-            drawn(sampler, problem, row, gold, jax.random.fold_in(key, labels + place), draws, draw)
-            for place, gold in enumerate(own)
-        ]
-        labels += len(own)
-        found += rows_of(setting, row, own, sets, inclusion)
-    compared = sum(not math.isnan(each.p_value) for each in found)
-    return SamplerCheck(
-        sampler=repr(sampler),
-        rows=tuple(verdicts(found, level / max(compared, 1))),
-        sets=draws,
-        slots=setting.slots,
-        level=level,
-        detectable=setting.detectable(level / max(compared, 1) / problem.labels),
-    )
 
 
 def _most(mass: np.ndarray, count: int) -> list[int]:

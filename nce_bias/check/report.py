@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NOT_COMPARED = "not compared"
 #: Verdicts that leave nothing to do.
-FINE = ("ok", "not compared")
+FINE = ("ok", NOT_COMPARED)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One check of one input, and of one gold where it is about a gold."""
 
     name: str
@@ -57,23 +57,30 @@ class SamplerCheck:
     @property
     def ok(self) -> bool:
         """Whether no check failed and no label is out of reach."""
-        return all(row.verdict in FINE for row in self.rows)
+        return not self._wrong()
 
     @property
     def status(self) -> str:
         """Either "ok" or the checks that failed, where and what to do."""
-        wrong = [row for row in self.rows if row.verdict not in FINE]
+        wrong = self._wrong()
         if not wrong:
             return "ok"
-        said = "; ".join(dict.fromkeys(f"{_place(row)}: {row.remedy}" for row in wrong))
-        return f"{len(wrong)} of {len(self.rows)} checks failed: {said}"
+        return f"{len(wrong)} of {len(self.rows)} checks failed: {'; '.join(dict.fromkeys(wrong))}"
+
+    def _wrong(self) -> list[str]:
+        """Each failed check: where, and what to do."""
+        return [
+            f"{row.name} of input {row.input}"
+            f"{'' if row.gold is None else f', gold {row.gold}'}: {row.remedy}"
+            for row in self.rows
+            if row.verdict not in FINE
+        ]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per check: name, input, gold, statistic, p_value, verdict, remedy."""
         import pandas as pd
 
-        frame = pd.DataFrame([vars(row) for row in self.rows])
-        return frame.astype({"gold": "Int64"})
+        return pd.DataFrame(list(self.rows)).astype({"gold": "Int64"})
 
     def __repr__(self) -> str:
         inputs = len({row.input for row in self.rows})
@@ -90,21 +97,13 @@ class SamplerCheck:
             )
         for name in dict.fromkeys(row.name for row in self.rows):
             lines.append("  " + _summary(name, [row for row in self.rows if row.name == name]))
-        for row in self.rows:
-            if row.verdict not in FINE:
-                lines.append(f"  {_place(row)}: {row.remedy}")
-        return "\n".join(lines)
-
-
-def _place(row: Row) -> str:
-    gold = "" if row.gold is None else f", gold {row.gold}"
-    return f"{row.name} of input {row.input}{gold}"
+        return "\n".join([*lines, *(f"  {line}" for line in self._wrong())])
 
 
 def _summary(name: str, rows: list[Row]) -> str:
     """How many of one kind came out how, and the least p-value."""
     verdicts = [row.verdict for row in rows]
-    counted = ", ".join(f"{verdicts.count(each)} {each}" for each in dict.fromkeys(verdicts))
+    counted = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
     least = min((row.p_value for row in rows if not math.isnan(row.p_value)), default=math.nan)
     shown = "" if math.isnan(least) else f", least p {least:.2g}"
     return f"{name:<14}{counted}{shown}"

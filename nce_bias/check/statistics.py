@@ -7,6 +7,8 @@ orders of magnitude where few copies are expected.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import special, stats
 
@@ -38,19 +40,22 @@ def frequencies(observed: np.ndarray, chance: np.ndarray) -> tuple[float, float]
     return float(found.statistic), float(found.pvalue)
 
 
-def copies(
-    observed: np.ndarray, mean: np.ndarray, sets: int, slots: int, *, distinct: bool, eps: float
-) -> np.ndarray:
-    """Two-sided p-values of the copies of each label `[V]`, `mean` of them expected per set.
+class Binomial(NamedTuple):
+    """The law of counted copies: `mean` `[V]` expected of each label in `trials` trials.
 
-    Where labels are distinct the copies in a set are one Bernoulli variable, and the count of all
-    sets is binomial. Otherwise they are taken as Binomial(sets x slots, mean / slots): exact for
-    iid draws, too wide and so conservative for a sum of independent parts (Hoeffding, 1956).
+    Where labels are distinct a set is one trial of each label. Otherwise a draw is: exact for iid
+    draws, too wide and so conservative for a sum of independent parts (Hoeffding, 1956).
     """
-    trials = sets if distinct else sets * slots
-    chance = np.clip(mean * sets / trials, 0.0, 1.0 - eps)
-    low = stats.binom.cdf(observed, trials, chance)
-    high = stats.binom.sf(observed - 1, trials, chance)
+
+    mean: np.ndarray
+    trials: int
+
+
+def copies(observed: np.ndarray, law: Binomial, eps: float) -> np.ndarray:
+    """Two-sided p-values of the copies of each label `[V]`."""
+    chance = np.clip(law.mean / law.trials, 0.0, 1.0 - eps)
+    low = stats.binom.cdf(observed, law.trials, chance)
+    high = stats.binom.sf(observed - 1, law.trials, chance)
     return np.minimum(1.0, 2 * np.minimum(low, high))
 
 
@@ -71,7 +76,14 @@ def coincidences(pairs: np.ndarray, mean: float) -> float:
     return min(1.0, 2 * float(min(low, high)))
 
 
-def detectable(chance: float, trials: int, level: float) -> float:
-    """The relative error in a probability that `trials` draws find with chance `POWER`."""
+def detectable(law: Binomial, level: float) -> float:
+    """The relative error found with chance `POWER` in the label of most copies that is random.
+
+    NaN where every label has all or none.
+    """
+    chance = law.mean / law.trials
+    random = chance[(chance > 0) & (chance < 1 - 1e-6)]
+    if not random.size:
+        return np.nan
     distance = stats.norm.isf(level / 2) + stats.norm.isf(1 - POWER)
-    return float(distance * np.sqrt((1 - chance) / (trials * chance)))
+    return float(distance * np.sqrt((1 / random.max() - 1) / law.trials))

@@ -32,7 +32,7 @@ def draws_by(sampler: Sampler) -> Any:
 def check(claimed: Sampler, really: Sampler | None = None, seed: int = 0, **options: Any):
     draw = None if really is None else draws_by(really)
     key = jax.random.key(seed)
-    return nb.check_sampler(claimed, PROBLEM, key, draw=draw, **{"draws": 4000, **options})
+    return nb.check_sampler(PROBLEM, claimed, key=key, draw=draw, **{"draws": 4000, **options})
 
 
 def failed(found: nb.SamplerCheck) -> set[str]:
@@ -72,7 +72,9 @@ def test_the_level_is_kept():
     problem = nb.Problem(np.zeros(labels), np.full(labels, 1 / labels))
     sampler = nb.iid(nb.uniform(), 3, hits="keep")
     keys = [jax.random.key(seed) for seed in range(60)]
-    wrong = [not nb.check_sampler(sampler, problem, key, 1000, level=0.2).ok for key in keys]
+    wrong = [
+        not nb.check_sampler(problem, sampler, key=key, draws=1000, level=0.2).ok for key in keys
+    ]
     assert 0 < sum(wrong) < 23
 
 
@@ -80,7 +82,7 @@ def test_float32():
     problem = nb.Problem(np.float32(cases.SCORES[0]), np.float32(cases.POPULATION[0]))
     assert problem.scores.dtype == np.float32
     for name in ("mask", "without replacement"):
-        found = nb.check_sampler(RIGHT[name], problem, KEY, 4000)
+        found = nb.check_sampler(problem, RIGHT[name], key=KEY, draws=4000)
         assert found.ok, found
 
 
@@ -88,7 +90,8 @@ def test_a_gold_that_takes_almost_all_of_q():
     q = np.array([1e-14, 1 - 4e-14, 1e-14, 1e-14, 1e-14])
     problem = nb.Problem(np.zeros(5), np.eye(5)[1])
     for hits in cases.HITS:
-        found = nb.check_sampler(nb.iid(nb.from_probabilities(q), 2, hits), problem, KEY, 1000)
+        sampler = nb.iid(nb.from_probabilities(q), 2, hits)
+        found = nb.check_sampler(problem, sampler, key=KEY, draws=1000)
         assert found.ok, found
 
 
@@ -220,7 +223,7 @@ def test_labels_that_are_never_drawn():
     )
     alone = nb.Problem(np.zeros(2), [0.0, 1.0])  # the only gold competes with nobody
     only = nb.iid(nb.from_probabilities([1.0, 0.0]), 1)
-    assert nb.check_sampler(only, alone, KEY, 100).ok
+    assert nb.check_sampler(alone, only, key=KEY, draws=100).ok
 
 
 class Silent(LiarLaw):
@@ -262,7 +265,7 @@ def numpy_pipeline(key, scores, popularity, gold):
 
 
 def test_a_pipeline_in_numpy():
-    found = nb.check_sampler(DISTINCT, PROBLEM, KEY, 2000, draw=numpy_pipeline)
+    found = nb.check_sampler(PROBLEM, DISTINCT, key=KEY, draws=2000, draw=numpy_pipeline)
     assert found.ok, found
     assert {row.remedy for row in found.rows if row.name == "frequencies"} == {
         "the order of a draw of your own is not known"
@@ -271,7 +274,7 @@ def test_a_pipeline_in_numpy():
     def keeps_the_gold(key, scores, popularity, gold):
         return np.random.default_rng(key).choice(5, 2, replace=False, p=popularity)
 
-    wrong = nb.check_sampler(DISTINCT, PROBLEM, KEY, 2000, draw=keeps_the_gold)
+    wrong = nb.check_sampler(PROBLEM, DISTINCT, key=KEY, draws=2000, draw=keeps_the_gold)
     assert failed(wrong) == {"copies", "gold"}
 
 
@@ -287,7 +290,7 @@ def test_dropped_hits_are_marked_or_left_out():
         return labels[labels != gold]
 
     for draw in (marked, left_out):
-        assert nb.check_sampler(masked, PROBLEM, KEY, 2000, draw=draw).ok
+        assert nb.check_sampler(PROBLEM, masked, key=KEY, draws=2000, draw=draw).ok
 
 
 # --- the statistics
@@ -295,9 +298,8 @@ def test_dropped_hits_are_marked_or_left_out():
 
 def test_rare_labels_are_not_judged_by_a_normal_law():
     """Two copies where 0.02 are expected: 14 standard deviations, and a chance of 2e-4."""
-    (p_value,) = statistics.copies(
-        np.array([2]), np.array([1e-6]), 20_000, 1, distinct=True, eps=1e-16
-    )
+    law = statistics.Binomial(np.array([0.02]), 20_000)
+    (p_value,) = statistics.copies(np.array([2]), law, eps=1e-16)
     assert p_value == pytest.approx(2 * 0.02**2 / 2, rel=0.02)
 
 
@@ -347,15 +349,30 @@ def test_the_report():
         setattr(found, "level", 0.1)  # noqa: B010 (frozen)
 
 
+def test_the_old_order_of_arguments_is_taken_and_says_so():
+    new = nb.check_sampler(PROBLEM, IID, key=KEY, draws=500, golds=1)
+    with pytest.warns(DeprecationWarning) as caught:
+        positional = nb.check_sampler(IID, PROBLEM, KEY, 500, golds=1)  # pyright: ignore
+        keywords = nb.check_sampler(IID, problem=PROBLEM, key=KEY, draws=500, golds=1)  # pyright: ignore
+    assert positional == keywords == new
+    assert [str(one.message) for one in caught] == 2 * [
+        "nb.check_sampler(sampler, problem, key, draws) is nb.check_sampler(problem, sampler, "
+        "key=key, draws=draws) now; the next release takes the old order no more"
+    ]
+
+
 def test_which_inputs_and_golds():
-    found = nb.check_sampler(IID, cases.problem(), KEY, 100, inputs=2, golds=1)
+    found = nb.check_sampler(cases.problem(), IID, key=KEY, draws=100, inputs=2, golds=1)
     places = {(row.input, row.gold) for row in found.rows if row.gold is not None}
     assert places == {(0, 0), (2, 3)}  # pop(x) = 0.5, 0.2, 0.3
 
 
 # --- bad input
 
-WANTED = "expected labels [m], whole numbers below 5, or (labels [m], present [m]). "
+WANTED = (
+    "expected integers [m], or (integers [m], booleans [m]), False where a slot is empty. "
+    "Return the negatives of one set."
+)
 
 
 @pytest.mark.parametrize(
@@ -379,12 +396,15 @@ WANTED = "expected labels [m], whole numbers below 5, or (labels [m], present [m
         ),
         (
             {"draw": lambda *_: np.zeros(2)},
-            "draw: returned labels of shape (2,) and dtype float64, present of shape (2,); "
-            f"{WANTED}Return the negatives of one set.",
+            f"draw: returned labels float64[2], present bool[2]; {WANTED}",
         ),
         (
             {"draw": lambda *_: (np.zeros(2, int), np.ones(2))},
-            f"draw: returned present of dtype float64; {WANTED}Make it boolean.",
+            f"draw: returned labels int64[2], present float64[2]; {WANTED}",
+        ),
+        (
+            {"draw": lambda *_: 3},
+            f"draw: returned labels int64[], present bool[]; {WANTED}",
         ),
         (
             {"draw": lambda *_: np.array([0, 5])},
@@ -400,5 +420,5 @@ WANTED = "expected labels [m], whole numbers below 5, or (labels [m], present [m
 )
 def test_bad_input(options, message):
     with pytest.raises(ValueError) as caught:
-        nb.check_sampler(IID, PROBLEM, KEY, **{"draws": 100, **options})
+        nb.check_sampler(PROBLEM, IID, key=KEY, **{"draws": 100, **options})
     assert str(caught.value) == message

@@ -1,5 +1,7 @@
 """The named conventions: complete, told apart, equal to enumeration on the documented example."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,62 @@ def test_a_problem_without_popularity():
 def test_m_is_checked():
     with pytest.raises(ValueError, match="m: got 0; expected a whole number >= 1"):
         PRESETS["paper"](0)
+
+
+# --- by name
+
+
+def test_a_preset_by_its_name():
+    for name in PRESETS:
+        by_name, from_table = nb.preset(name, m=2), PRESETS[name](2)
+        assert repr(by_name) == repr(from_table)
+    assert (
+        nb.preset("paper", 2).exact(PROBLEM).bias_norm
+        == PRESETS["paper"](2).exact(PROBLEM).bias_norm
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("word_2_vec", "word2vec"),
+        ("tfrs_inbatch", "tfrs_in_batch or tfrs_in_batch_with_hits or in_batch_infonce"),
+        ("", " or ".join(PRESETS)),
+    ],
+)
+def test_an_unknown_name_lists_the_nearest(name, near):
+    with pytest.raises(ValueError) as caught:
+        nb.preset(name, m=2)
+    assert str(caught.value) == (
+        f"name: got {name!r}; expected {near}. nb.presets.table() lists all of them."
+    )
+
+
+def test_options_are_those_that_a_convention_leaves_open():
+    assert repr(nb.preset("paper", m=2, temperature=2.0).sampler) == (
+        "without_replacement(model(temperature=2), m=2)"
+    )
+    assert repr(nb.preset("word2vec", m=2, power=1.0).sampler) == (
+        "iid(popularity, m=2, hits='mask')"
+    )
+    blend = "iid(mixture(popularity, uniform, share=0.25), m=2, hits='mask')"
+    assert repr(nb.preset("mixed_negative_sampling", m=2, share=0.25).sampler) == blend
+    with pytest.raises(ValueError) as caught:
+        nb.preset("word2vec", m=2, temperature=2.0)
+    assert str(caught.value) == (
+        "options: word2vec has no temperature; expected power. Build the sampler itself and pass "
+        "it with nb.negative_sampling."
+    )
+
+
+def test_the_table():
+    table = nb.presets.table()
+    assert list(table) == ["name", "year", "sampler", "loss", "source", "differs"]
+    assert list(table["name"]) == list(PRESETS)
+    row = table.set_index("name").loc["tf_sampled_softmax"]
+    assert (row["year"], row["loss"]) == (2015, "sampled_softmax_both")
+    assert row["sampler"] == "iid(log_uniform, m, hits='mask')"
+    assert "unique=True" in row["differs"]
+    for name, year, source in zip(table["name"], table["year"], table["source"], strict=True):
+        years = [int(found) for found in re.findall(r"\((\d{4})\)", source)]
+        assert not years or year in years or name == "log_uniform", (name, years)

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 import nce_bias as nb
-from nce_bias._sweep import bar, grid
+from nce_bias import _progress
+from nce_bias._sweep import grid
 from tests import cases
 
 KEY = jax.random.key(0)
@@ -244,7 +245,7 @@ def test_an_interrupt_keeps_what_is_done(threads, plain):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_bar_shows_on_a_terminal_alone(terminal, plain, monkeypatch, capsys):
-    monkeypatch.setattr(bar, "PATIENCE", 0.0)
+    monkeypatch.setattr(_progress, "PATIENCE", 0.0)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     if terminal:  # rich's own switch
@@ -265,72 +266,117 @@ def test_a_short_sweep_shows_nothing(plain, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+# --- presets
+
+
+def test_a_preset_is_a_cell_with_the_loss_it_brings(plain):
+    presets = {
+        "one": nb.preset("word2vec", m=3),
+        "every": nb.presets.PRESETS["paper"],
+        "popular": NEGATIVES["popular"],
+    }
+    found = nb.sweep({"a": PROBLEM}, presets, ("infonce", "sampled_softmax"), ms=[1, 2])
+    rows = found.to_dict("records")
+    assert [(row["negatives"], row["m"], row["loss_name"]) for row in rows] == [
+        ("one", 3, "negative_sampling"),
+        ("every", 1, "infonce"),
+        ("every", 2, "infonce"),
+        ("popular", 3, "infonce"),
+        ("popular", 3, "sampled_softmax"),
+    ]
+    assert rows[0]["sampler"] == "iid(popularity(power=0.75), m=3, hits='mask')"
+    assert rows[0]["bias_norm"] == float(nb.preset("word2vec", m=3).exact(PROBLEM).bias_norm)
+    assert rows[2]["bias_norm"] == float(nb.preset("paper", m=2).exact(PROBLEM).bias_norm)
+    assert rows[3]["bias_norm"] == plain["bias_norm"][4]
+
+
+def test_presets_have_names_and_draw_with_the_key_of_their_cell():
+    found: Any = nb.sweep(
+        PROBLEM,
+        [nb.preset("ranking_nce", m=2), nb.presets.PRESETS["blanc_rendle"]],
+        ms=2,
+        method="monte_carlo",
+        key=KEY,
+        draws=100,
+    )
+    assert list(found["negatives"]) == ["ranking_nce", "blanc_rendle"]
+    expected = nb.preset("blanc_rendle", m=2).monte_carlo(
+        PROBLEM, key=jax.random.fold_in(KEY, 1), draws=100
+    )
+    assert found["bias_norm"].iloc[1] == float(expected.bias_norm)
+
+
+def test_a_preset_that_needs_a_popularity_fails_alone():
+    alone = nb.Problem(cases.SCORES[0], cases.POPULATION[0])
+    with pytest.warns(UserWarning, match="1 of 2 cells failed"):
+        found: Any = nb.sweep(alone, [nb.preset("word2vec", m=2), nb.preset("paper", m=2)])
+    assert found["status"][0].startswith("failed: problem: word2vec draws from the popularity")
+    assert found["status"][1] == "ok"
+
+
 # --- bad input
 
 
-TAKES = "expected a Problem, a mapping of names to Problems or a sequence of Problems. "
-PASS = "Pass problems={'name': nb.Problem(scores, population)}."
-DRAWN = (
-    "expected samplers, or named functions of m such as {'iid': lambda m: nb.iid(nb.model(), m)}. "
-    "Pass samplers={'name': ...}."
-)
-KNOWN = f"expected a loss such as nb.infonce, or a name: {', '.join(nb.LOSSES)}. "
-LOSSES = "Pass losses=(nb.infonce,) or losses=['infonce']."
-TYPE = "something of type builtin_function_or_method"
+EITHER = "a sampler, a preset, or a function of m that returns one"
+FUNCTION = "lambda m: nb.iid(nb.model(), m)"
 TOP = nb.top(2)
+ASKED = (
+    "expected numbers of negatives where there are functions to call with them, and only there. "
+    f"Pass ms=[1, 4, 16] with functions such as {FUNCTION}, or neither."
+)
+BOTH = (
+    "expected both with method='monte_carlo', neither with method='exact'. For Monte Carlo pass "
+    "method='monte_carlo', key=jax.random.key(0), draws=10_000."
+)
+LOSS = (
+    "expected a loss such as nb.infonce, or an object with name, corrected, value and check. "
+    "nb.LOSSES['infonce'] is one by its name."
+)
 BAD = {
-    "none": ((({}, TOP), {}), f"problems: got none; {TAKES}{PASS}"),
-    "nameless": (
-        ((PROBLEM, lambda m: nb.top(m)), {"ms": 1}),
-        f"samplers: got a function without a name; {DRAWN}",
+    "none": (
+        (({}, TOP), {}),
+        "problems, samplers, losses: got 0, 1 and 1 of them; expected at least one of each. "
+        "nb.sweep(problem, nb.iid(nb.model(), m=16)) is the shortest sweep.",
     ),
     "twice": (
         ((PROBLEM, [TOP, TOP]), {}),
-        "samplers: two are called top(m=2); expected a name for each. Pass samplers={'name': ...}.",
+        "samplers: got top(m=2), top(m=2); expected distinct samplers or presets; "
+        f"{EITHER} under a name. Pass samplers={{'name': {FUNCTION}}}.",
     ),
     "a proposal": (
         ((PROBLEM, {"q": nb.model()}), {"ms": [1]}),
-        "samplers: 'q' is the proposal model; expected a sampler, or a function of m that returns "
-        "one. Pass samplers={'q': lambda m: nb.iid(nb.model(), m)}.",
+        f"samplers: 'q' is model; expected {EITHER}. Pass samplers={{'q': {FUNCTION}}}.",
     ),
     "returned": (
         ((PROBLEM, {"q": lambda m: m}), {"ms": [1]}),
-        "samplers: 'q' called with m=1 returned something of type int; expected a sampler. "
-        "Return one: lambda m: nb.iid(nb.model(), m).",
+        "samplers: 'q' called with m=1 returned 1; expected a sampler or a preset. "
+        f"Return one: {FUNCTION}.",
     ),
     "no ms": (
         ((PROBLEM, {"q": nb.top}), {}),
-        "ms: left out, and samplers['q'] is a function of m; expected the numbers of negatives to "
-        "call it with. Pass ms=[1, 4, 16], or a sampler instead of the function.",
+        f"ms: got None, and of the samplers 1 are functions of m; {ASKED}",
     ),
     "ms": (
         ((PROBLEM, TOP), {"ms": [1]}),
-        "ms: got [1], and no sampler is a function of m; expected functions such as "
-        "lambda m: nb.iid(nb.model(), m). Leave out ms, or pass functions instead of samplers.",
-    ),
-    "ms twice": (
-        ((PROBLEM, {"q": nb.top}), {"ms": [2, 2]}),
-        "ms: got [2, 2]; expected distinct numbers, at least one. Pass ms=[1, 4, 16].",
+        f"ms: got [1], and of the samplers 0 are functions of m; {ASKED}",
     ),
     "m": (
         ((PROBLEM, {"q": nb.top}), {"ms": [0]}),
         "ms: got 0; expected a whole number >= 1. Pass ms=1.",
     ),
-    "loss": (((PROBLEM, TOP, "nce"), {}), f"losses: got 'nce'; {KNOWN}{LOSSES}"),
-    "no loss": (((PROBLEM, TOP, [len]), {}), f"losses: got {TYPE}; {KNOWN}{LOSSES}"),
+    "loss": (((PROBLEM, TOP, "nce"), {}), f"loss: got 'nce'; {LOSS}"),
+    "no loss": (((PROBLEM, TOP, [3]), {}), f"loss: got 3; {LOSS}"),
     "method": (
         ((PROBLEM, TOP), {"method": "guess"}),
         "method: got 'guess'; expected 'exact' or 'monte_carlo'. Pick one.",
     ),
-    "key": (
-        ((PROBLEM, TOP), {"key": KEY}),
-        "key, draws: given with method='exact'; expected neither: exact draws nothing. "
-        "Pass method='monte_carlo', or leave them out.",
+    "draws too many": (
+        ((PROBLEM, TOP), {"draws": 9}),
+        f"key, draws: got key=None and draws=9 with method='exact'; {BOTH}",
     ),
-    "draws": (
-        ((PROBLEM, TOP), {"method": "monte_carlo", "key": KEY}),
-        "key, draws: draws is missing; expected both with method='monte_carlo'. "
-        "Pass key=jax.random.key(0), draws=10_000.",
+    "no key": (
+        ((PROBLEM, TOP), {"method": "monte_carlo", "draws": 9}),
+        f"key, draws: got key=None and draws=9 with method='monte_carlo'; {BOTH}",
     ),
 }
 
@@ -343,16 +389,23 @@ def test_bad_input(name):
     assert str(caught.value) == message
 
 
+def test_a_function_without_a_name():
+    with pytest.raises(ValueError, match=r"samplers: got <function .* under a name"):
+        nb.sweep(PROBLEM, lambda m: nb.top(m), ms=1)
+
+
+PASS = "which is an int; expected a problem. For example {'name': nb.Problem(scores, population)}."
+
+
 @pytest.mark.parametrize(
     ("check", "message"),
     [
-        (lambda: grid.named_problems(3), f"problems: got int; {TAKES}{PASS}"),
+        (lambda: grid.named_problems(3), f"problems: got 3, {PASS}"),
+        (lambda: grid.named_problems({"a": PROBLEM, "b": 3}), f"problems: got 3, {PASS}"),
         (
-            lambda: grid.named_problems({"a": PROBLEM, "b": 3}),
-            f"problems: 'b' is something of type int; {TAKES}{PASS}",
+            lambda: grid.named_negatives({"a": "iid"}, None),
+            f"samplers: 'a' is 'iid'; expected {EITHER}. Pass samplers={{'a': {FUNCTION}}}.",
         ),
-        (lambda: grid.named_samplers("iid", None), f"samplers: got str; {DRAWN}"),
-        (lambda: grid.named_samplers({"a": "iid"}, None), f"samplers: 'a' is 'iid'; {DRAWN}"),
     ],
 )
 def test_what_the_annotations_refuse_in_tests_is_refused_without_them(check, message):
