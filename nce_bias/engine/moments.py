@@ -185,15 +185,15 @@ def assemble(
     loss: Loss,
     method: str,
     sampled: bool = False,
-    normalized: bool = True,
 ) -> Moments:
     """Everything that follows from the moments of each input.
 
-    Where `normalized`, exact rows of `selection` sum to 1, and `error` holds what they miss.
+    Exact rows of `selection` sum to 1 for a normalised loss, and `error` holds what they miss.
     """
     plain = is_numpy(problem.scores, rows.gradient)
     compute = _fields if plain else _compiled_fields
-    fields = to_jax(compute(problem, rows, normalized and not sampled))
+    sums_to_one = getattr(loss, "normalized", False) and not sampled
+    fields = to_jax(compute(problem, rows, sums_to_one))
     return Moments(
         **fields,
         standard_errors={},

@@ -34,18 +34,18 @@ class Sums(eqx.Module):
 
     `by_gold` and `by_negative` are the derivatives of the loss by the scores of golds and of
     negatives, `own` is E[v_g] - 1, `square` E[sum_a v_a^2] and `concentration` E[sum_k pi(k)^2],
-    NaN where there is no softmax over the candidates.
+    NaN where there is no softmax over the candidates. At nodes of a rule, with an axis of nodes.
     """
 
-    loss: Float[Array, ""]
-    by_gold: Float[Array, " V"]
-    by_negative: Float[Array, " V"]
-    own: Float[Array, ""]
-    square: Float[Array, ""]
-    concentration: Float[Array, ""]
+    loss: Float[Array, "*N"]
+    by_gold: Float[Array, "*N V"]
+    by_negative: Float[Array, "*N V"]
+    own: Float[Array, "*N"]
+    square: Float[Array, "*N"]
+    concentration: Float[Array, "*N"]
 
     @property
-    def gradient(self) -> Float[Array, " V"]:
+    def gradient(self) -> Float[Array, "*N V"]:
         """The expected score-space gradient, gamma - pop."""
         return self.by_gold + self.by_negative
 

@@ -63,7 +63,7 @@ class Separable(eqx.Module):
 
         return Separable(product(self.r, other.r), product(self.u, other.u))
 
-    def __rsub__(self, one: float) -> Separable:
+    def __rsub__(self, one: int | float) -> Separable:
         xp = namespace(self.r)
         first, ones = xp.full_like(self.r[:1], one), xp.ones_like(self.r[:1])
         return Separable(xp.concatenate([first, self.r]), xp.concatenate([ones, -self.u]))

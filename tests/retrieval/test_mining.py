@@ -246,11 +246,11 @@ def test_scores_are_taken_where_they_are_read(
 ) -> None:
     """A sampler that says it reads none has its draws without them; what says nothing has them."""
 
-    class Blind(type(nb.iid(nb.uniform(), 8))):
-        reads_scores = False
+    class Reading(type(nb.iid(nb.uniform(), 8))):
+        reads_scores = property(lambda self: True)
 
-    uniform = nb.iid(nb.uniform(), 8)
-    blind = Blind(**{field.name: getattr(uniform, field.name) for field in fields(uniform)})
+    blind = nb.iid(nb.uniform(), 8)
+    uniform = Reading(**{field.name: getattr(blind, field.name) for field in fields(blind)})
     expected, taken = mine(uniform), []
 
     def noting(*given: Any) -> Any:
