@@ -19,7 +19,7 @@ import jax
 import pandas as pd
 
 import nce_bias as nb
-from nce_bias.losses import Binary, CandidateSoftmax
+from nce_bias.losses import ExactLoss
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -104,7 +104,7 @@ def samplers(proposal) -> dict:
 
 def _ingredients(problem, sampler, loss):
     """What `nb.exact` asks of a sampler and a loss."""
-    if not isinstance(loss, CandidateSoftmax | Binary):
+    if not isinstance(loss, ExactLoss):
         raise nb.NoExactMethod(loss.name)
     law = sampler.law(problem.scores, problem.popularity)
     return law.log_laplace(problem.scores), loss.corrected(problem.scores, law, sampler.m)
