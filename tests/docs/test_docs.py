@@ -4,13 +4,21 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 from typing import Any
 
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
 import pandas as pd
 import pytest
 
 import nce_bias as nb
 from docs import refresh
+from nce_bias.engine import moments
+from nce_bias.integrals import Expectation
+from nce_bias.losses import Corrected
+from nce_bias.samplers import Law, Sampler
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -146,6 +154,71 @@ def test_every_public_name_has_a_place_in_the_api():
     missing = [public for public in nb.__all__ if not re.search(rf"\bnb\.{public}\b", described)]
     missing = [public for public in missing if f":: nce_bias.{public}" not in described]
     assert missing == [], "give each a directive or a mention in docs/api"
+
+
+# --- the how-tos
+
+
+def test_the_bias_of_a_torch_model_is_a_backward_pass():
+    """The code on the page, with a model of JAX behind the few names of PyTorch that it uses."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "howto" / "torch.md").read_text(), re.S)
+    table = jnp.array([[0.3, -0.2, 0.1], [1.0, 0.4, -0.5], [0.0, 0.7, 0.2], [-1.0, 0.1, 0.9]])
+    inputs, population = jnp.eye(3)[:2], np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    gradients = []
+
+    class Tensor(np.ndarray):
+        def detach(self):
+            return self
+
+        cpu, numpy = detach, lambda self: np.asarray(self)
+
+        def backward(self, rows):
+            gradients.append(np.asarray(rows).T @ np.asarray(inputs))
+
+    names: dict[str, Any] = {
+        "net": lambda x: np.asarray(x @ table.T).view(Tensor),
+        "torch": types.SimpleNamespace(as_tensor=lambda array, dtype: array.astype(dtype)),
+        "inputs": inputs,
+        "population": population,
+        "nb": nb,
+        "np": np,
+    }
+    assert "backward" in blocks[0] and "ScoreModel" in blocks[-1]
+    exec(blocks[0], names)
+    model = nb.ScoreModel(lambda params, x: params @ x, table)
+    expected = nb.gradient_bias(model, inputs, population, nb.iid(nb.model(), m=64))
+    np.testing.assert_allclose(gradients[0], expected.bias, rtol=1e-12)
+    names |= {"net": Linear(table), "weights": np.full(2, 0.5)}
+    exec(
+        f"{blocks[-1]}\npulled = nb.pull_back(model, inputs, moments.bias, weights=weights)", names
+    )
+    np.testing.assert_allclose(names["pulled"].table, expected.bias, rtol=1e-12)
+
+
+class Linear(eqx.Module):
+    """What the page calls `net`, in Equinox."""
+
+    table: Any
+
+    def __call__(self, x):
+        return self.table @ x
+
+
+@pytest.mark.parametrize("members", [Law, Sampler, Expectation, Corrected, moments.SCALARS])
+def test_the_glossary_has_the_words_of_the_interfaces(members):
+    """But for those that any reader knows."""
+    known = ["size", "draw", "law", "check", "loss", "length", "sums", "integrates", "included"]
+    known += ["second_moment", "squared_means", "bias_norm_squared", "bias_norm_plugin", "m"]
+    glossary = (DOCS / "glossary.md").read_text().lower()
+    if isinstance(members, type):
+        members = [name for name in {*vars(members), *members.__annotations__} if name[0] != "_"]
+    words = {name: name.removeprefix("log_").replace("_", " ") for name in members}
+    missing = [
+        name
+        for name, word in words.items()
+        if name not in known and word not in glossary and name not in glossary
+    ]
+    assert missing == []
 
 
 # --- what they say of the project
