@@ -64,18 +64,17 @@ def check_sampler(  # noqa: PLR0913
     r"""Compare what a sampler says with what it, or a function of your own, draws.
 
     =============  =================================================================================
-    check          what is compared
+    check          what is compared, for each gold
     =============  =================================================================================
-    q              q of one draw is finite and sums to 1, and so does q_y / left_g over what a gold
-                   leaves: to sqrt(eps)
-    support        every label that competes with a gold (model or population mass > 0) has q > 0;
-                   the verdict ``hole`` names those that have not
-    frequencies    draws against q, by chi-square; cells that expect fewer than 25 are pooled. All
-                   draws of `nb.iid`; else the first of each set, which is drawn from q without the
-                   gold. A function of your own is not asked for an order: only iid is compared
-    copies         how often each label was drawn against its expected copies in a set,
-                   -dlog F_g / dz_y at z = 0, by the binomial law, with Bonferroni over labels
-    coincidences   pairs of equal labels in a set against their expectation: none where distinct
+    q              q of one draw is finite and sums to 1, q_y / left_g over all but the gold, to
+                   sqrt(eps)
+    support        labels that compete with the gold (model or population mass > 0) have q > 0; the
+                   verdict ``hole`` names those that have not
+    frequencies    draws against q, by chi-square, cells that expect fewer than 25 pooled: all draws
+                   of `nb.iid`, else the first of each set; of your own function iid alone
+    copies         copies of each label against those expected, -dlog F_g / dz_y at z = 0, by the
+                   binomial law, with Bonferroni over labels
+    coincidences   pairs of equal labels in a set against their expectation, none where distinct
                    labels are claimed; tells iid from distinct where all frequencies agree
     gold           the gold is not drawn, unless hits are kept
     =============  =================================================================================
@@ -143,7 +142,7 @@ def check_sampler(  # noqa: PLR0913
 
     Source: Hoeffding (1956) for the binomial bound.
     """
-    from nce_bias.check.checks import OF_A_GOLD, OF_AN_INPUT, detectable
+    from nce_bias.check.checks import CHECKS, detectable
     from nce_bias.check.claims import claims
     from nce_bias.check.drawing import drawn
 
@@ -152,16 +151,16 @@ def check_sampler(  # noqa: PLR0913
     check_kind("sampler", sampler, Sampler, call)
     _check_options(draws, level, draw, inputs, golds)
     sampler.check(problem)
-    checks, number = [], 0
-    for row in _most(np.asarray(problem.weights), inputs):
-        looked_at = _most(np.asarray(problem.population_rows[row]), golds)
-        said = claims(sampler, problem, row, looked_at, inclusion)
-        checks += [check(said) for check in OF_AN_INPUT]
-        for place, gold in enumerate(looked_at):
-            own_key = jax.random.fold_in(key, number)
-            seen = drawn(sampler, problem, (row, gold), own_key, draws, draw)
-            checks += [check(said, place, seen) for check in OF_A_GOLD]
-            number += 1
+    masses = np.asarray(problem.weights), np.asarray(problem.population_rows)
+    places = [
+        (row, gold) for row in _most(masses[0], inputs) for gold in _most(masses[1][row], golds)
+    ]
+    checks = []
+    for number, (row, gold) in enumerate(places):
+        said = claims(sampler, problem, row, gold, inclusion)
+        own_key = jax.random.fold_in(key, number)
+        seen = drawn(sampler, problem, (row, gold), own_key, draws, draw)
+        checks += [check(said, seen) for check in CHECKS]
     share = level / max(sum(not math.isnan(check.p_value) for check in checks), 1)
     return SamplerCheck(
         sampler=repr(sampler),

@@ -20,15 +20,14 @@ from nce_bias.check.report import NOT_COMPARED, Row
 
 
 class Check(ABC):
-    """A comparison for one input; `needs` names what the sampler has to claim for it."""
+    """A comparison for one gold of one input; `needs` names what has to be claimed for it."""
 
     name: ClassVar[str]
     needs: ClassVar[str] = ""
     failure: ClassVar[str] = "failed"
-    gold: int | None = None
 
-    def __init__(self, said: Claims) -> None:
-        self.said = said
+    def __init__(self, said: Claims, seen: Counts) -> None:
+        self.said, self.seen = said, seen
 
     @property
     def missing(self) -> str:
@@ -57,42 +56,46 @@ class Check(ABC):
         fine = found if isinstance(found, bool) else found >= level
         verdict = NOT_COMPARED if self.missing else "ok" if fine else self.failure
         remedy = self.missing if fine else self.remedy()
-        gold, p_value = self.gold, self.p_value
-        return Row(self.name, self.said.input, gold, statistic, p_value, verdict, remedy)
+        at = self.said.input, self.said.gold
+        return Row(self.name, *at, statistic, self.p_value, verdict, remedy)
+
+    def differs(self, label: int, observed: float, expected: float, what: str) -> str:
+        """How one label's count is off."""
+        return (
+            f"label {label} was drawn {observed:.0f} times in {self.seen.sets} sets where {what} "
+            f"gives {expected:.6g}."
+        )
 
 
 class Normalised(Check):
-    """q sums to 1, and what a gold leaves of it to the mass that it is said to leave."""
+    """q sums to 1, and what the gold leaves of it to the mass that it is said to leave."""
 
     name, needs = "q", "q"
 
     @cached_property
-    def excess(self) -> float:
-        others = (np.delete(self.said.q, gold).sum() for gold in self.said.golds)
-        return max(mass / left - 1 for mass, left in zip(others, self.said.left, strict=True))
+    def sums(self) -> tuple[float, float]:
+        """Of all labels, and of all but the gold over `left`."""
+        return self.said.q.sum(), np.delete(self.said.q, self.said.gold).sum() / self.said.left
 
     def compare(self) -> tuple[float, float | bool]:
-        off = max(abs(self.said.q.sum() - 1), self.excess)
+        off = max(abs(self.sums[0] - 1), self.sums[1] - 1)
         return float(off), bool(off <= math.sqrt(self.said.eps))  # False for NaN
 
     def remedy(self) -> str:
         return (
-            f"q sums to {self.said.q.sum():.6g}, and to {1 + self.excess:.6g} of what a gold "
-            "leaves. Normalise log_q by jax.nn.log_softmax: every correction by it is off."
+            f"q sums to {self.sums[0]:.6g}, and to {self.sums[1]:.6g} of what the gold leaves. "
+            "Normalise log_q by jax.nn.log_softmax: every correction by it is off."
         )
 
 
 class Support(Check):
-    """No label that competes with a gold has q = 0."""
+    """No label that competes with the gold has q = 0."""
 
     name, needs, failure = "support", "q", "hole"
 
     @cached_property
     def holes(self) -> np.ndarray:
-        occurs = self.said.population > 0
-        other_golds = np.count_nonzero(occurs) - occurs
-        competes = (occurs | (self.said.model > 0)) & (other_golds > 0)
-        return np.flatnonzero(competes & (self.said.q == 0))
+        return np.flatnonzero(self.said.competes & (self.said.q == 0))
 
     def compare(self) -> tuple[float, float | bool]:
         return float(len(self.holes)), not len(self.holes)
@@ -100,27 +103,13 @@ class Support(Check):
     def remedy(self) -> str:
         listed = ", ".join(map(str, self.holes[:8])) + (", ..." if len(self.holes) > 8 else "")
         return (
-            f"{len(self.holes)} labels that compete with a gold have q = 0: {listed}. No number of "
-            "negatives makes up for them: mix in another proposal, "
+            f"{len(self.holes)} labels that compete with the gold have q = 0: {listed}. No number "
+            "of negatives makes up for them: mix in another proposal, "
             "nb.mixture(q, nb.uniform(), share=0.99)."
         )
 
 
-class GoldCheck(Check):
-    """A comparison for one gold of an input; `seen` counts what was drawn for it."""
-
-    def __init__(self, said: Claims, place: int, seen: Counts) -> None:
-        super().__init__(said)
-        self.place, self.seen, self.gold = place, seen, said.golds[place]
-
-    def differs(self, label: int, observed: float, expected: float, what: str) -> str:
-        return (
-            f"label {label} was drawn {observed:.0f} times in {self.seen.sets} sets where {what} "
-            f"gives {expected:.6g}."
-        )
-
-
-class Frequencies(GoldCheck):
+class Frequencies(Check):
     """Single draws against q, by chi-square: all of a set where independent, else the first."""
 
     name, needs = "frequencies", "q"
@@ -133,16 +122,16 @@ class Frequencies(GoldCheck):
     @cached_property
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts and probabilities `[V]`; the gold and dropped draws share a cell."""
-        said, seen, gold = self.said, self.seen, self.gold
+        said, seen, gold = self.said, self.seen, self.said.gold
         draws = seen.sets * seen.slots if said.independent else seen.sets
         observed = (seen.copies if said.independent else seen.first).copy()
         observed[gold] += draws - observed.sum()
-        chance = said.q / said.left[self.place]
+        chance = said.q / said.left
         chance[gold] = 0.0
         rest = 1.0 - chance.sum()
         if rest > math.sqrt(said.eps):
             chance[gold] = rest
-        elif said.left[self.place] == 1.0:  # a small q is known better than 1 minus the others
+        elif said.left == 1.0:  # a small q is known better than 1 minus the others
             chance[gold] = said.q[gold]
         return observed, chance
 
@@ -159,16 +148,16 @@ class Frequencies(GoldCheck):
         )
 
 
-class Copies(GoldCheck):
+class Copies(Check):
     """How often each label was drawn in all sets, by the binomial law of its expected copies."""
 
     name, needs = "copies", "copies"
 
     @cached_property
     def law(self) -> statistics.Binomial:
-        distinct = self.said.pairs[self.place] == 0
+        distinct = self.said.pairs == 0
         trials = self.seen.sets * (1 if distinct else self.seen.slots)
-        return statistics.Binomial(self.said.copies[self.place] * self.seen.sets, trials)
+        return statistics.Binomial(self.said.copies * self.seen.sets, trials)
 
     @cached_property
     def p_values(self) -> np.ndarray:
@@ -189,17 +178,17 @@ class Copies(GoldCheck):
         )
 
 
-class Coincidences(GoldCheck):
+class Coincidences(Check):
     """Pairs of equal labels in a set: they tell iid from distinct where frequencies agree."""
 
     name, needs = "coincidences", "copies"
 
     def compare(self) -> tuple[float, float | bool]:
-        equal, expected = self.seen.equal_pairs, float(self.said.pairs[self.place])
+        equal, expected = self.seen.equal_pairs, self.said.pairs
         return float(equal.mean() - expected), statistics.coincidences(equal, expected)
 
     def remedy(self) -> str:
-        expected = self.said.pairs[self.place] * self.seen.sets
+        expected = self.said.pairs * self.seen.sets
         wrong = (
             "the draws of a set are not independent as claimed: if labels are drawn distinct, "
             "claim nb.without_replacement."
@@ -210,14 +199,14 @@ class Coincidences(GoldCheck):
         return f"{equal:.0f} pairs of equal labels where {expected:.6g} are expected; {wrong}"
 
 
-class NoGold(GoldCheck):
+class NoGold(Check):
     """The gold is not among its negatives, unless hits are kept."""
 
     name = "gold"
 
     def compare(self) -> tuple[float, float | bool]:
-        times = float(self.seen.copies[self.gold])
-        return times, bool(self.said.keeps[self.place]) or not times
+        times = float(self.seen.copies[self.said.gold])
+        return times, self.said.keeps or not times
 
     def remedy(self) -> str:
         return (
@@ -226,8 +215,7 @@ class NoGold(GoldCheck):
         )
 
 
-OF_AN_INPUT: tuple[type[Check], ...] = (Normalised, Support)
-OF_A_GOLD: tuple[type[GoldCheck], ...] = (Frequencies, Copies, Coincidences, NoGold)
+CHECKS: tuple[type[Check], ...] = (Normalised, Support, Frequencies, Copies, Coincidences, NoGold)
 
 
 def detectable(checks: list[Check], level: float) -> float:

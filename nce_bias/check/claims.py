@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,41 +21,41 @@ from nce_bias.samplers import Sampler
 
 
 class Claims(NamedTuple):
-    """What is said of one input and G of its golds, beside the masses of the problem."""
+    """What is said of one gold of one input, beside what the problem knows of it."""
 
     input: int
-    golds: list[int]
-    population: np.ndarray  # [V]
-    model: np.ndarray  # [V]
+    gold: int
+    competes: np.ndarray  # [V] whether a label has mass beside the gold
     eps: float  # rounding of the problem's numbers
     independent: bool  # whether every draw of a set is one from q
-    keeps: np.ndarray  # [G] whether the gold may be drawn
+    keeps: bool  # whether the gold may be drawn
     q: np.ndarray  # [V] of one draw
-    left: np.ndarray  # [G] the mass a gold leaves: a negative y is drawn by q_y / left
-    copies: np.ndarray  # [G, V] expected in a set
-    pairs: np.ndarray  # [G] expected pairs of equal labels in a set
+    left: float  # the mass that the gold leaves: a negative y is drawn by q_y / left
+    copies: np.ndarray  # [V] expected in a set
+    pairs: float  # expected pairs of equal labels in a set
     missing: Mapping[str, str]  # "q", "copies" -> why there are none
 
 
 def claims(
-    sampler: Sampler, problem: Problem, row: int, golds: list[int], inclusion: bool | None
+    sampler: Sampler, problem: Problem, row: int, gold: int, inclusion: bool | None
 ) -> Claims:
     """What `sampler` says of the input `row`; `inclusion` is that of `check_sampler`."""
     scores, popularity = problem.score_rows[row], problem.popularity
     law = sampler.law(scores, popularity)
+    occurs = (problem.population_rows[row] > 0) | (jax.nn.softmax(scores) > 0)
+    q, left, copies, pairs = np.empty(0), math.nan, np.empty(0), math.nan
     missing: dict[str, str] = {}
-    q = left = copies = pairs = np.empty(0)
     try:
         log_q, log_left = (np.asarray(part, float) for part in law.log_proposal())
-        q, left = np.exp(log_q), np.exp(log_left)[golds]
+        q, left = np.exp(log_q), float(np.exp(log_left[gold]))
     except ValueError:
         missing["q"] = "no single q"
     try:
         if inclusion is False:
             raise NotImplementedError("inclusion=False")
         sized = sampler.sized(problem, TOLERANCE)
-        expected = _expected(sized, scores, popularity, jnp.asarray(golds))
-        copies, pairs = (np.asarray(part, float).clip(0.0) for part in expected)
+        expected = _expected(sized, scores, popularity, jnp.asarray(gold))
+        copies, pairs = np.asarray(expected[0], float).clip(0.0), max(float(expected[1]), 0.0)
     except NotImplementedError as error:  # NoExactMethod is one
         if inclusion:
             raise
@@ -62,12 +63,11 @@ def claims(
         missing["copies"] = "it has no exact method" if known else str(error)
     return Claims(
         input=row,
-        golds=golds,
-        population=np.asarray(problem.population_rows[row]),
-        model=np.exp(np.atleast_2d(np.asarray(problem.log_model))[row]),
+        gold=gold,
+        competes=np.asarray(occurs.at[gold].set(False)),
         eps=float(np.finfo(problem.scores.dtype).eps),
         independent=law.independent,
-        keeps=np.asarray(law.own_hits(jnp.zeros_like(scores)))[golds] > 0,
+        keeps=bool(law.own_hits(jnp.zeros_like(scores))[gold] > 0),
         q=q,
         left=left,
         copies=copies,
@@ -77,8 +77,6 @@ def claims(
 
 
 @eqx.filter_jit
-def _expected(sampler: Sampler, scores: Any, popularity: Any, golds: Any):
-    law = sampler.law(scores, popularity).prepared()
-    zero = jnp.zeros_like(scores)
-    copies = jax.lax.map(lambda gold: law.counts(zero.at[gold].set(1.0)), golds)
-    return copies, law.coincidences(zero, zero + 1)[golds] / 2
+def _expected(sampler: Sampler, scores: Any, popularity: Any, gold: Any):
+    law, zero = sampler.law(scores, popularity).prepared(), jnp.zeros_like(scores)
+    return law.counts(zero.at[gold].set(1.0)), law.coincidences(zero, zero + 1)[gold] / 2

@@ -15,11 +15,11 @@ FINE = ("ok", NOT_COMPARED)
 
 
 class Row(NamedTuple):
-    """One check of one input, and of one gold where it is about a gold."""
+    """One check of one gold of one input."""
 
     name: str
     input: int
-    gold: int | None
+    gold: int
     statistic: float
     p_value: float
     verdict: str
@@ -42,9 +42,7 @@ class SamplerCheck:
         The chance that a right sampler fails any of the statistical checks.
     detectable : float
         The relative error in the probability of the label drawn most that is found with a chance of
-        90 %, for the gold of which that is largest; NaN where nothing is random. For another label
-        with E expected copies it is about (z + 1.28) / sqrt(E), z the normal quantile of the level
-        of one comparison.
+        90 %, for the gold of which that is largest; NaN where nothing is random.
     """
 
     sampler: str
@@ -65,13 +63,12 @@ class SamplerCheck:
         wrong = self._wrong()
         if not wrong:
             return "ok"
-        return f"{len(wrong)} of {len(self.rows)} checks failed: {'; '.join(dict.fromkeys(wrong))}"
+        return f"{len(wrong)} of {len(self.rows)} checks failed: {'; '.join(wrong)}"
 
     def _wrong(self) -> list[str]:
         """Each failed check: where, and what to do."""
         return [
-            f"{row.name} of input {row.input}"
-            f"{'' if row.gold is None else f', gold {row.gold}'}: {row.remedy}"
+            f"{row.name} of input {row.input}, gold {row.gold}: {row.remedy}"
             for row in self.rows
             if row.verdict not in FINE
         ]
@@ -80,11 +77,11 @@ class SamplerCheck:
         """One row per check: name, input, gold, statistic, p_value, verdict, remedy."""
         import pandas as pd
 
-        return pd.DataFrame(list(self.rows)).astype({"gold": "Int64"})
+        return pd.DataFrame(list(self.rows))
 
     def __repr__(self) -> str:
         inputs = len({row.input for row in self.rows})
-        golds = len({(row.input, row.gold) for row in self.rows if row.gold is not None})
+        golds = len({(row.input, row.gold) for row in self.rows})
         lines = [
             f"SamplerCheck of {self.sampler}: {'ok' if self.ok else 'NOT OK'}",
             f"  {self.sets} sets of {self.slots} for each of {golds} golds of {inputs} inputs, "
