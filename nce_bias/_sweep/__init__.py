@@ -105,8 +105,8 @@ def sweep(  # noqa: PLR0913
     Small problems compile nothing. Others compile once for each shape, not for each cell: m,
     temperatures and shares of `nb.iid` and of sums with it are traced, and quadratures are rounded
     to few sizes. Without replacement and `nb.top` compile for each m. A function that writes
-    ``lambda`` *inside* makes a new proposal each time, which compiles each time: define the proposal
-    outside.
+    ``lambda`` *inside* makes a new proposal each time, which compiles each time: define the
+    proposal outside.
 
     Examples
     --------

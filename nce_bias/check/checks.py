@@ -74,7 +74,7 @@ class Normalised(Check):
 
     @cached_property
     def sums(self) -> tuple[float, float]:
-        """Of all labels, and of all but the gold over `left`."""
+        """The sum of q, and that of what the gold leaves over `left`."""
         return self.said.q.sum(), np.delete(self.said.q, self.said.gold).sum() / self.said.left
 
     def compare(self) -> tuple[float, float | bool]:
