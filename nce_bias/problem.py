@@ -151,7 +151,10 @@ class Problem(eqx.Module):
 
     def _at_once(self, function: Callable[[Problem], Array]) -> Array:
         """By NumPy, which compiles nothing, where the values are concrete."""
-        return function(self) if is_traced(self) else _like(self.scores, function(to_numpy(self)))
+        if is_traced(self):
+            return function(self)
+        with np.errstate(all="ignore"):  # infinities, and what they make, are meant
+            return _like(self.scores, function(to_numpy(self)))
 
     def __repr__(self) -> str:
         rows, labels = self.score_rows.shape

@@ -129,17 +129,18 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
-    asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
-    assert isinstance(loss, ExactLoss)
-    how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
-    solve = _solve if is_numpy(asked.scores) else _compiled_solve
-    return assemble(
-        asked,
-        solve(asked, loss, plan),
-        method=how + ("" if plan.golds else ", variance not split (split=True does)"),
-        sampler=sampler,
-        loss=loss,
-    )
+    with np.errstate(all="ignore"):  # infinities, and what they make, are meant
+        asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
+        assert isinstance(loss, ExactLoss)
+        how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
+        solve = _solve if is_numpy(asked.scores) else _compiled_solve
+        return assemble(
+            asked,
+            solve(asked, loss, plan),
+            method=how + ("" if plan.golds else ", variance not split (split=True does)"),
+            sampler=sampler,
+            loss=loss,
+        )
 
 
 def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
@@ -147,9 +148,8 @@ def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Proble
     plain = isinstance(sampler, Sampler) and sampler.portable and isinstance(problem, Problem)
     if compiled or not plain or is_traced(problem, sampler, loss) or problem.scores.itemsize < 4:
         return problem, plan_for(problem, sampler, loss, tolerance, split)
-    with np.errstate(all="ignore"):
-        small = to_numpy(problem)
-        plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
+    small = to_numpy(problem)
+    plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
     if compiled is None and plan.terms > MOST_TERMS:
         return problem, to_jax(plan)
     return small, plan
@@ -286,8 +286,7 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
 
     rows = (problem.score_rows, problem.population_rows)
     block = max(1, BLOCK // (CHUNK * shape.size))
-    with np.errstate(all="ignore"):
-        return each(row, rows, batch_size=block if block > 1 else None)
+    return each(row, rows, batch_size=block if block > 1 else None)
 
 
 _compiled_lengths, _compiled_solve = eqx.filter_jit(_lengths), eqx.filter_jit(_solve)

@@ -48,7 +48,8 @@ def cached(
 
     Examples
     --------
-    >>>     >>> import numpy as np
+    >>> import tempfile
+    >>> import numpy as np
     >>> from nce_bias.text import from_function
     >>> def function(texts):
     ...     print("encoding", len(texts))

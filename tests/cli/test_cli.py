@@ -543,7 +543,10 @@ def test_a_second_process_compiles_nothing(files, monkeypatch):
     outputs = []
     for _ in range(2):
         done = subprocess.run(
-            [*call, "--negatives", "uniform"], capture_output=True, text=True, check=True
+            [*call, "--negatives", "uniform", "--sampler", "without_replacement"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         kept = sorted(p.name for p in (files / "cache").rglob("*-cache"))
         outputs.append((done.stdout, kept))
