@@ -61,7 +61,7 @@ def combinations() -> str:
 
 
 def findings() -> str:
-    """Of analysis/limits, with hits excluded: bias at some m, and the limit."""
+    """The table of analysis/limits with hits excluded: bias at some m, and the limit."""
     results = ROOT / "analysis" / "limits" / "results"
     bias: Any = pd.read_csv(results / "bias.csv")
     limit: Any = pd.read_csv(results / "limits.csv")
@@ -149,7 +149,7 @@ def printed(language: str, code: str) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Of code that is run for what it prints: warnings are errors, plots stay in memory."""
+    """The environment of code run for what it prints: warnings are errors, plots stay in memory."""
     scripts = pathlib.Path(sys.executable).parent
     return os.environ | {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
