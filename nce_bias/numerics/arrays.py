@@ -83,7 +83,8 @@ def softplus(values: Any) -> Any:
 def top_k(values: Any, k: int) -> tuple[Any, Any]:
     """The k largest of one axis, ties by index, and where they are."""
     if not is_numpy(values):
-        return tuple(jax.lax.top_k(values, k))
+        largest, where = jax.lax.top_k(values, k)
+        return largest, where
     where = np.argsort(-values, kind="stable")[:k]
     return values[where], where
 
