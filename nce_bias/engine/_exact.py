@@ -31,7 +31,7 @@ long as some negative has a positive weight.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -129,6 +129,7 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
+    check_asked(problem, sampler, loss)
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
         asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
         assert isinstance(loss, ExactLoss)
@@ -143,10 +144,27 @@ def exact(
         )
 
 
+def check_asked(problem: Any, sampler: Any, loss: Any) -> None:
+    """Refuse what is of the wrong kind, and a loss whose moments no integral gives."""
+    check_kind("problem", problem, Problem, "nb.exact(problem, nb.iid(nb.uniform(), m=16))")
+    check_kind("sampler", sampler, Sampler, "nb.iid(nb.uniform(), m=16), not the proposal alone")
+    check_loss(loss)
+    if not isinstance(loss, ExactLoss):
+        raise NoExactMethod(
+            f"{loss.name} has no exact moments: its expectation follows from no "
+            "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
+            "draws=100_000), which gives each number with its standard error."
+        )
+
+
 def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
-    plain = isinstance(sampler, Sampler) and sampler.portable and isinstance(problem, Problem)
-    if compiled or not plain or is_traced(problem, sampler, loss) or problem.scores.itemsize < 4:
+    if (
+        compiled
+        or not sampler.portable
+        or is_traced(problem, sampler, loss)
+        or problem.scores.itemsize < 4
+    ):
         return problem, plan_for(problem, sampler, loss, tolerance, split)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
@@ -172,16 +190,7 @@ class Plan(eqx.Module):
 def plan_for(
     problem: Problem, sampler: Sampler, loss: Loss, tolerance: float, split: bool | None
 ) -> Plan:
-    """Check what is asked, and size both rules for the widest input."""
-    check_kind("problem", problem, Problem, "nb.exact(problem, nb.iid(nb.uniform(), m=16))")
-    check_kind("sampler", sampler, Sampler, "nb.iid(nb.uniform(), m=16), not the proposal alone")
-    check_loss(loss)
-    if not isinstance(loss, ExactLoss):
-        raise NoExactMethod(
-            f"{loss.name} has no exact moments: its expectation follows from no "
-            "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
-            "draws=100_000), which gives each number with its standard error."
-        )
+    """Check the values, and size both rules for the widest input."""
     tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
         sampler.check(problem)

@@ -158,7 +158,7 @@ def test_meta_refuses_what_has_no_json_form_and_writes_nothing(tmp_path):
 
 def test_imports_neither_pandas_nor_matplotlib():
     program = (
-        "import sys, nce_bias._provenance; "
+        "import sys, nce_bias.provenance; "
         "print([m for m in ('pandas', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(
