@@ -95,7 +95,7 @@ def exact(
     compiled: bool, optional
         Whether XLA compiles the integral for these shapes (seconds, once) or NumPy takes it as it
         is. The numbers are the same to rounding. Default: NumPy where that takes well under the
-        time of a compilation, for `iid`, `top` and their sums.
+        time of a compilation.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def plan_for(
         lengths = measure(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
     nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
     by_gold = golds if golds and not shape.together else 1
-    terms = len(problem.weights) * by_gold * nodes * shape.size
+    terms = len(problem.weights) * by_gold * nodes * shape.work
     return Plan(sized, Rule(sized.m, nodes, tolerance), golds, terms)
 
 
@@ -222,6 +222,7 @@ class Shape(NamedTuple):
     separable: bool
     integrates: bool
     size: int
+    work: int
 
     @property
     def together(self) -> bool:
@@ -240,7 +241,7 @@ def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
     plain = is_numpy(scores)
     found = parts(scores) if plain else eqx.filter_eval_shape(parts, scores)
     law, by_gold, factors, integrates = found
-    return Shape(by_gold is not None, factors is not None, bool(integrates), law.size)
+    return Shape(by_gold is not None, factors is not None, bool(integrates), law.size, law.work)
 
 
 def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"]:

@@ -129,7 +129,7 @@ def correct(
     if gold == negatives == "none":
         return Corrected(scores, scores)
     if inclusion:
-        log_counts, by_gold = law.log_counts(len(scores))
+        log_counts, by_gold = law.log_counts(scores)
         taken, by_gold = log_counts - (_log(m, scores) if negatives == "log_q" else 0.0), -by_gold
     else:
         log_q, log_rest = law.log_proposal()

@@ -117,6 +117,20 @@ def each(function: Callable[..., Any], values: Any, batch_size: int | None = Non
     return jax.tree.map(lambda *parts: np.stack(parts), *results)
 
 
+def scan(step: Callable[..., Any], carry: Any, values: Any, *, reverse: bool = False) -> Any:
+    """`jax.lax.scan`: the last carry, and what every step gave, stacked."""
+    leaves, tree = jax.tree.flatten(values)
+    if not is_numpy(*leaves):
+        return jax.lax.scan(step, carry, values, reverse=reverse)
+    count, results = len(leaves[0]), []
+    for i in range(count)[:: -1 if reverse else 1]:
+        carry, result = step(carry, tree.unflatten([leaf[i] for leaf in leaves]))
+        results.append(result)
+    if reverse:
+        results.reverse()
+    return carry, jax.tree.map(lambda *parts: np.stack(parts), *results)
+
+
 def sum_of_nodes(function: Callable[..., Any], nodes: int, chunk: int, like: Any) -> Any:
     """The sum of a pytree-valued function over node numbers 0, 1, ... (JAX: to a whole chunk).
 

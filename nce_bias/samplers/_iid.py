@@ -137,7 +137,9 @@ class IidLaw(Law):
         r = xp.concatenate([xp.where(top, 0.0, by_q.r), top[None].astype(by_q.r.dtype)])
         return Separable(r, xp.concatenate([by_q.u, chance(self.rest.q)[None]]))
 
-    def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+    def log_counts(
+        self, like: Float[Array, " V"]
+    ) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         log_q, log_rest = self.log_proposal()
         xp = namespace(log_q, self.m)
         return log_q + xp.log(xp.asarray(self.m, log_q.dtype)), -log_rest[:, None]
@@ -193,6 +195,10 @@ class Iid(Sampler):
 
     @property
     def portable(self) -> bool:
+        return True
+
+    @property
+    def separable(self) -> bool:
         return True
 
     @property

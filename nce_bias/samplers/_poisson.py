@@ -5,9 +5,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, check_distinct
+from nce_bias.numerics.arrays import Array, each, namespace
 from nce_bias.numerics.leave_one_out import log_without_each
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
@@ -18,7 +20,7 @@ from nce_bias.proposals import (
     log_proposal,
     reads_scores,
 )
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 
 class PoissonLaw(Law):
@@ -31,9 +33,11 @@ class PoissonLaw(Law):
     chances: Float[Array, "V V"]
 
     def __init__(self, log_q: Float[Array, " V"], m: int) -> None:
+        xp, golds = namespace(log_q), np.arange(log_q.shape[-1])
         self.log_q = log_q
-        golds = jnp.arange(log_q.shape[-1])
-        self.chances = jax.lax.map(lambda gold: chances(log_q.at[gold].set(-jnp.inf), m), golds)
+        self.chances = each(
+            lambda gold: chances(xp.where(golds == gold, -xp.inf, log_q), m), xp.asarray(golds)
+        )
 
     @property
     def labels(self) -> int:
@@ -43,13 +47,35 @@ class PoissonLaw(Law):
     def size(self) -> int:
         return self.labels**2
 
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        """By log1p where a label hardly matters, by logaddexp where it does."""
-        lost = self.chances * -jnp.expm1(-exposures)
-        little = jnp.log1p(-jnp.minimum(lost, 0.5))
-        kept = jnp.where(self.chances > 0, jnp.log(self.chances), -jnp.inf) - exposures
-        much = jnp.logaddexp(jnp.log1p(-self.chances), kept)
-        return jnp.sum(jnp.where(lost < 0.5, little, much), axis=-1)
+    def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        total, _ = self._logs(exposures)
+        return namespace(total).sum(total, axis=-1)
+
+    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
+        """-dlog F_g / dz_y = pi_gy e^{-z_y} / (1 - pi_gy + pi_gy e^{-z_y})."""
+        total, kept = self._logs(exposures)
+        xp = namespace(total)
+        chance = xp.exp(kept - total)
+
+        def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+            return xp.sum(share[..., None] * chance, axis=-2)
+
+        return xp.sum(total, axis=-1), copies
+
+    def _logs(
+        self, exposures: Float[Array, "*N V"]
+    ) -> tuple[Float[Array, "*N V V"], Float[Array, "*N V V"]]:
+        """log(1 - pi_gy + pi_gy e^{-z_y}) and log(pi_gy e^{-z_y}) of golds g and labels y.
+
+        The former by log1p where a label hardly matters, by logaddexp where it does.
+        """
+        z, pi = exposures[..., None, :], self.chances
+        xp = namespace(exposures, pi)
+        lost = pi * -xp.expm1(-z)
+        little = xp.log1p(-xp.minimum(lost, 0.5))
+        kept = xp.log(pi) - z
+        much = xp.logaddexp(xp.log1p(-pi), kept)
+        return xp.where(lost < 0.5, little, much), kept
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Every label has a slot of its own; it is present or not."""
@@ -65,13 +91,14 @@ def chances(log_q: Float[Array, " V"], m: int) -> Float[Array, " V"]:
     In order of decreasing q, the first k are at 1 and the others share m - k in proportion to q,
     for the first k at which none of those exceeds 1.
     """
-    q = jnp.exp(log_q - jnp.max(log_q))
-    ranked = jnp.sort(q, descending=True)
-    tail = jnp.cumsum(ranked[::-1])[::-1]
-    left = m - jnp.arange(q.shape[-1])
-    at_one = jnp.argmax(left * ranked <= tail)
-    c = left[at_one] / jnp.where(tail[at_one] > 0, tail[at_one], 1.0)
-    return jnp.where((q > 0) & (q > ranked[at_one]), 1.0, jnp.minimum(1.0, c * q))
+    xp = namespace(log_q)
+    q = xp.exp(log_q - xp.max(log_q))
+    ranked = -xp.sort(-q)
+    tail = xp.cumsum(ranked[::-1])[::-1]
+    left = m - xp.arange(q.shape[-1], dtype=q.dtype)
+    at_one = xp.argmax(left * ranked <= tail)
+    c = left[at_one] / xp.where(tail[at_one] > 0, tail[at_one], 1.0)
+    return xp.where((q > 0) & (q > ranked[at_one]), 1.0, xp.minimum(1.0, c * q))
 
 
 class Poisson(Sampler):
@@ -88,6 +115,10 @@ class Poisson(Sampler):
 
     @property
     def may_be_empty(self) -> bool:
+        return True
+
+    @property
+    def portable(self) -> bool:
         return True
 
     @property

@@ -74,6 +74,10 @@ class Top(Sampler):
     def portable(self) -> bool:
         return True
 
+    @property
+    def separable(self) -> bool:
+        return True
+
     def check(self, problem: Problem) -> None:
         check_distinct(repr(self), self.m, problem.labels)
 

@@ -37,11 +37,13 @@ import math
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from nce_bias._checks import NoExactMethod, check_count, check_distinct, is_traced
+from nce_bias.numerics.arrays import Array, each, is_numpy, logsumexp, namespace
 from nce_bias.numerics.leave_one_out import best, largest, log_without_each
-from nce_bias.numerics.polynomials import BLOCK, without_each_product
+from nce_bias.numerics.polynomials import BLOCK, pull_back_product, without_each_product
 from nce_bias.numerics.quadrature import TOLERANCE, gamma_bound, nodes_for, step_for
 from nce_bias.numerics.transform import frequencies, without_each_coefficient
 from nce_bias.problem import Problem
@@ -54,7 +56,7 @@ from nce_bias.proposals import (
     log_proposal_rows,
     reads_scores,
 )
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 #: Nodes in tau where values are traced.
 TRACED_NODES = 128
@@ -96,42 +98,94 @@ class WithoutReplacementLaw(Law):
         return dataclasses.replace(self, clocks=self._clocks())
 
     def _clocks(self) -> Clocks:
+        xp = namespace(self.log_q)
         left, right = span(self.log_q, self.m, self.tolerance)
         step = (right - left) / (self.nodes - 1)
-        log_tau = left + step * jnp.arange(self.nodes, dtype=step.dtype)
-        at_zero = self._laplace(Clocks(log_tau, step, jnp.ones(())), jnp.zeros_like(self.log_q))
-        return Clocks(log_tau, step, jnp.where(at_zero > 0, at_zero, 1.0))
+        log_tau = left + step * xp.arange(self.nodes, dtype=step.dtype)
+        one = xp.ones((), step.dtype)
+        at_zero = self._laplace(Clocks(log_tau, step, one), xp.zeros_like(self.log_q))
+        return Clocks(log_tau, step, xp.where(at_zero > 0, at_zero, one))
 
     @property
     def error(self) -> Float[Array, ""]:
         """The rule's bound at the step in use, and what the two ends cut."""
         assert self.clocks is not None
         transform = 0.0 if self.by_products else self.tolerance
-        return gamma_bound(self.clocks.step, self.m, jnp) + 2 * self.tolerance + transform
+        xp = namespace(self.log_q)
+        return gamma_bound(self.clocks.step, self.m, xp) + 2 * self.tolerance + transform
 
     @property
     def size(self) -> int:
         """Elements of a block of the products, or of one frequency, at one node in t."""
-        return self.nodes * (self.m * 4 * BLOCK if self.by_products else self.log_q.shape[-1])
+        labels = self.log_q.shape[-1]
+        return self.nodes * (4 * self.m * min(BLOCK, labels) if self.by_products else labels)
 
-    def log_laplace(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        clocks = self.clocks if self.clocks is not None else self._clocks()
-        ratio = self._laplace(clocks, exposures) / clocks.at_zero
-        # 1 / ratio^2, of a second derivative, must not overflow: below 1e-123 nothing counts
-        return jnp.log(jnp.maximum(ratio, jnp.finfo(exposures.dtype).tiny ** 0.4))
+    @property
+    def work(self) -> int:
+        return self.log_q.shape[-1] * self.nodes * self.m
 
-    def _laplace(self, clocks: Clocks, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
-        log_age = self.log_q[:, None] + clocks.log_tau  # q tau, [V, nodes]
-        age, z = jnp.exp(log_age), exposures[:, None]
-        gone = -jnp.expm1(-age)
+    def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        return self._log(self._ratio(exposures))
+
+    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
+        """The derivative of a product without each label is such a product with one marker more."""
+        if not is_numpy(exposures, self.log_q):
+            return super().tilted(exposures)
+        clocks, ratio = self._rule, self._ratio(exposures)
+
+        def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+            by_ratio = np.where(ratio > self._least(ratio), share / ratio, 0.0)
+            cells = self._cells(clocks, exposures)
+            cotangent = np.moveaxis(by_ratio / clocks.at_zero, -1, 0)[..., None]
+            spread = np.broadcast_to(cotangent, cells[0].shape)
+            flat = (part.reshape(len(part), -1) for part in (*cells, spread))
+            _, by_k, by_b = pull_back_product(*flat, self.m - 1)
+            total = (
+                by_k.reshape(cells[1].shape) * cells[1] + by_b.reshape(cells[2].shape) * cells[2]
+            )
+            return clocks.step * np.moveaxis(np.sum(total, axis=-1), 0, -1)
+
+        return self._log(ratio), copies
+
+    @property
+    def _rule(self) -> Clocks:
+        return self.clocks if self.clocks is not None else self._clocks()
+
+    def _ratio(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        clocks = self._rule
+        return self._laplace(clocks, exposures) / clocks.at_zero
+
+    def _least(self, ratio: Float[Array, "*N V"]) -> float:
+        """1 / ratio^2, of a second derivative, must not overflow: below 1e-123 nothing counts."""
+        return float(jnp.finfo(ratio.dtype).tiny) ** 0.4
+
+    def _log(self, ratio: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        xp = namespace(ratio)
+        return xp.log(xp.maximum(ratio, self._least(ratio)))
+
+    def _cells(self, clocks: Clocks, exposures: Float[Array, "*N V"]) -> tuple[Array, Array, Array]:
+        """The factors a + k zeta + delta b of every label, node in t and node in tau."""
+        xp = namespace(exposures, self.log_q)
+        age = xp.exp(self.log_q[:, None] + clocks.log_tau)  # q tau, [V, nodes]
+        age = age.reshape(len(age), *(1,) * (exposures.ndim - 1), -1)
+        f = xp.exp(-xp.moveaxis(exposures, -1, 0)[..., None])
+        kept = xp.exp(-age)
+        rung = -xp.expm1(-age) * f
+        return xp.broadcast_to(kept, rung.shape), rung, age * kept * f
+
+    def _laplace(self, clocks: Clocks, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        xp = namespace(exposures, self.log_q)
         if self.by_products:
-            kept, f = jnp.exp(-age), jnp.exp(-z)
-            flow = without_each_product(kept, gone * f, age * kept * f, self.m - 1)
+            cells = self._cells(clocks, exposures)
+            flat = (part.reshape(len(part), -1) for part in cells)
+            flow = without_each_product(*flat, self.m - 1).reshape(cells[0].shape)
         else:
+            log_age = self.log_q[:, None] + clocks.log_tau
+            age, z = jnp.exp(log_age), exposures[:, None]
             rings = jnp.where(age < LATEST, log_age - age - z, -jnp.inf)
-            logs = -age, jnp.log(gone) - z, rings
-            flow = without_each_coefficient(*logs, self.m - 1, self._frequencies)
-        return clocks.step * jnp.sum(jnp.asarray(flow), axis=-1)
+            logs = -age, jnp.log(-jnp.expm1(-age)) - z, rings
+            flow = jnp.asarray(without_each_coefficient(*logs, self.m - 1, self._frequencies))
+        return clocks.step * xp.moveaxis(xp.sum(flow, axis=-1), 0, -1)
 
     @property
     def _frequencies(self) -> int:
@@ -156,28 +210,36 @@ def span(
     P(fewer than m rings) <= e^{theta (m - 1)} prod_y (x_y + (1 - x_y) e^{-theta}) < tolerance,
     the most probable label being a gold that never rings.
     """
+    xp, dtype = namespace(log_q), log_q.dtype
     left = (math.log(tolerance) + math.lgamma(m + 1)) / m
-    q = jnp.where(largest(log_q), -jnp.inf, log_q)
-    q = q - jax.nn.logsumexp(q)  # time in units of what is left without the gold
-    rarest = jnp.min(jnp.where(jnp.isneginf(q), 0.0, q))  # rings by 40 / q, whatever m
-    log_tau = math.log(m) + jnp.linspace(0.0, jnp.maximum(60.0, 8.0 - rarest), 121)
-    theta = jnp.asarray([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0], log_q.dtype)
-    age = jnp.exp(jnp.minimum(q[:, None] + log_tau, 50.0))  # [V, tau]
-    log_gone = jnp.log(-jnp.expm1(-age))
+    others = xp.where(largest(log_q), -xp.inf, log_q)
+    rest = logsumexp(others)
+    q = others - rest  # time in units of what is left without the gold
+    rarest = xp.min(xp.where(xp.isneginf(q), 0.0, q))  # rings by 40 / q, whatever m
+    log_tau = math.log(m) + xp.linspace(0.0, xp.maximum(60.0, 8.0 - rarest), 121, dtype=dtype)
+    age = xp.exp(xp.minimum(q[:, None] + log_tau, 50.0))  # [V, tau]
+    log_gone = xp.log(-xp.expm1(-age))
 
     def bound(theta):
-        return theta * (m - 1) + jnp.sum(jnp.logaddexp(-age, log_gone - theta), axis=0)
+        return theta * (m - 1) + xp.sum(xp.logaddexp(-age, log_gone - theta), axis=0)
 
-    enough = jnp.min(jax.lax.map(bound, theta), axis=0) < math.log(tolerance)
-    right = log_tau[jnp.argmax(enough)]
-    rest = jax.nn.logsumexp(jnp.where(largest(log_q), -jnp.inf, log_q))
-    return jnp.asarray(left, log_q.dtype), right - rest
+    theta = xp.asarray([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0], dtype)
+    enough = xp.min(each(bound, theta), axis=0) < math.log(tolerance)
+    right = log_tau[xp.argmax(enough)]
+    return xp.asarray(left, dtype), right - rest
 
 
-@eqx.filter_jit
-def _longest_span(log_q, m: int, tolerance: float):
-    left, right = jax.lax.map(lambda row: span(row, m, tolerance), jnp.asarray(log_q))
-    return jnp.max(right - left)
+def _lengths(log_q, m: int, tolerance: float):
+    """The length of the rule in log tau, for each input."""
+
+    def length(row):
+        left, right = span(row, m, tolerance)
+        return right - left
+
+    return each(length, log_q)
+
+
+_compiled_lengths = eqx.filter_jit(_lengths)
 
 
 class WithoutReplacement(Sampler):
@@ -202,8 +264,9 @@ class WithoutReplacement(Sampler):
             )
 
         self._check_affordable(problem.labels, FEWEST_NODES, tolerance)
-        length = _longest_span(log_proposal_rows(self.proposal, problem), self.m, tolerance)
-        nodes = nodes_for(float(length), step_for(tolerance, self.m))
+        log_q = log_proposal_rows(self.proposal, problem)
+        lengths = (_lengths if is_numpy(log_q) else _compiled_lengths)(log_q, self.m, tolerance)
+        nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance, self.m))
         self._check_affordable(problem.labels, nodes, tolerance)
         return WithoutReplacement(
             proposal=self.proposal, m=self.m, nodes=nodes, tolerance=tolerance
@@ -222,6 +285,10 @@ class WithoutReplacement(Sampler):
                 f"{seconds / 3600:.1f} hours per input exactly. Use nb.monte_carlo(problem, "
                 "sampler, loss, key=key, draws=100_000), a smaller m, or nb.iid."
             )
+
+    @property
+    def portable(self) -> bool:
+        return self.m <= MOST_BY_PRODUCTS
 
     @property
     def reads_scores(self) -> bool:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import refuse
-from nce_bias.numerics.arrays import Array, namespace
+from nce_bias.numerics.arrays import Array, each, namespace
 from nce_bias.numerics.leave_one_out import sum_without_each
 from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
@@ -33,6 +33,14 @@ class Law(eqx.Module):
     @abstractmethod
     def size(self) -> int:
         """Elements touched by one call of `log_laplace`; engines size their blocks by it."""
+
+    @property
+    def work(self) -> int:
+        """Numbers of one node, as NumPy's time goes: `engine._exact.MOST_TERMS` allows for them.
+
+        By default `size`. A law whose compilation takes longer may say less than it computes.
+        """
+        return self.size
 
     def prepared(self) -> Law:
         """The same law with what every node of an integral shares computed once."""
@@ -89,10 +97,16 @@ class Law(eqx.Module):
         """sum_g share_g E[copies of y | g] for every y: those of z = 0, where nothing is tilted."""
         return self.tilted(namespace(share).zeros_like(share))[1](share)
 
-    def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
-        """(a, b) with log E[copies of y | g] = a_y + b_gy, one column in b if that is enough."""
-        each = jax.lax.map(self.counts, jnp.eye(labels))
-        return jnp.zeros(labels), jnp.log(jnp.maximum(each, 0.0))
+    def log_counts(
+        self, like: Float[Array, " V"]
+    ) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
+        """(a, b) with log E[copies of y | g] = a_y + b_gy, one column in b if that is enough.
+
+        `like` is a row of scores, for its length and its kind of array.
+        """
+        xp = namespace(like)
+        counts = each(self.counts, xp.eye(len(like), dtype=like.dtype))
+        return xp.zeros_like(like), xp.log(xp.maximum(counts, 0.0))
 
     def inclusion(self) -> Separable | None:
         """P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
@@ -141,6 +155,11 @@ class Sampler(eqx.Module):
         return False
 
     @property
+    def separable(self) -> bool:
+        """Whether the law is (`Law.separable`)."""
+        return False
+
+    @property
     def reads_scores(self) -> bool:
         """Whether the law depends on the scores."""
         return True
@@ -180,6 +199,10 @@ class ConcatenationLaw(Law):
     @property
     def size(self) -> int:
         return sum(part.size for part in self.parts)
+
+    @property
+    def work(self) -> int:
+        return sum(part.work for part in self.parts)
 
     def prepared(self) -> ConcatenationLaw:
         return ConcatenationLaw(tuple(part.prepared() for part in self.parts))
@@ -309,7 +332,8 @@ class Concatenation(Sampler):
 
     @property
     def portable(self) -> bool:
-        return all(part.portable for part in self.parts)
+        """The parts' coincidences are derivatives by JAX where one is not separable."""
+        return all(part.portable and part.separable for part in self.parts)
 
     @property
     def reads_scores(self) -> bool:
