@@ -188,7 +188,7 @@ class Plan(eqx.Module):
 
 
 def plan_for(
-    problem: Problem, sampler: Sampler, loss: Loss, tolerance: float, split: bool | None
+    problem: Problem, sampler: Sampler, loss: ExactLoss, tolerance: float, split: bool | None
 ) -> Plan:
     """Check the values, and size both rules for the widest input."""
     tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
@@ -206,8 +206,10 @@ def plan_for(
         measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
         lengths = measure(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
     nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
-    by_gold = golds if golds and not shape.together else 1
-    terms = len(problem.weights) * by_gold * nodes * shape.work
+    work = shape.work + golds * shape.work_of_a_gold
+    if golds and not shape.together:
+        work = golds * shape.work
+    terms = len(problem.weights) * nodes * work
     return Plan(sized, Rule(sized.m, nodes, tolerance), golds, terms)
 
 
@@ -215,18 +217,21 @@ class Shape(NamedTuple):
     """What shapes alone tell of a problem, a sampler and a loss.
 
     `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
-    is (`samplers.base.Law.separable`). `together`: second moments of all golds come together.
+    is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `together`: second moments of
+    all golds come together.
     """
 
     coupled: bool
     separable: bool
     integrates: bool
+    plain: bool
     size: int
     work: int
+    work_of_a_gold: int
 
     @property
     def together(self) -> bool:
-        return self.separable and self.integrates and not self.coupled
+        return (self.separable or self.plain) and self.integrates and not self.coupled
 
 
 def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
@@ -241,7 +246,15 @@ def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
     plain = is_numpy(scores)
     found = parts(scores) if plain else eqx.filter_eval_shape(parts, scores)
     law, by_gold, factors, integrates = found
-    return Shape(by_gold is not None, factors is not None, bool(integrates), law.size, law.work)
+    return Shape(
+        by_gold is not None,
+        factors is not None,
+        bool(integrates),
+        plain,
+        law.size,
+        law.work,
+        law.work_of_a_gold,
+    )
 
 
 def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Rule, Sums
@@ -160,11 +161,11 @@ class Integrand(Expectation):
     def squared_means(self, golds: int) -> Float[Array, ""] | None:
         """See `Expectation`. For a separable law, a product of two [nodes, labels] matrices.
 
-        It is taken for a block of golds at a time.
+        It is taken for a block of golds at a time. For another, NumPy sums the means themselves.
         """
         law, grid = self.law, self.grid
         if law.separable(self.log_negative) is None:
-            return None
+            return self._squares_of_means(golds) if is_numpy(self.share) else None
         xp = namespace(self.share)
         share, which = top_k(self.share, golds)
 
@@ -189,6 +190,26 @@ class Integrand(Expectation):
 
         squares = each(square, (left.T, which, own), batch_size=min(GOLDS, golds))
         return xp.sum(share * squares)
+
+    def _squares_of_means(self, golds: int) -> Float[Array, ""]:
+        """From E[v | g] of every gold, [golds, labels], by `Law.copies_by_gold`."""
+        xp, law, grid = namespace(self.share), self.law, self.grid
+        share, which = top_k(self.share, golds)
+
+        def at_node(index):
+            log_t = grid.left + grid.step * index
+            z_gold, z = exposure(log_t, self.log_gold), exposure(log_t, self.log_negative)
+            weight = grid.weight(index)[..., None] * xp.exp(-z_gold)
+            log_f = law.log_laplace(z)
+            survives = (weight * xp.exp(log_f))[..., which, None]
+            means = survives * law.copies_by_gold(z, which) * z[..., None, :]
+            return means, (-weight * xp.expm1(log_f) * z_gold)[..., which]
+
+        means, missed = sum_of_nodes(at_node, grid.nodes, nodes_at_a_time(law), grid.left)
+        missed = missed + self._never_selected(xp.ones_like(self.share))[which]
+        at_gold = (np.arange(golds), which)
+        means[at_gold] -= missed
+        return xp.sum(share * xp.sum(means**2, axis=-1))
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +37,9 @@ BLOCK = 32
 #: Up to this many coefficients a product of polynomials is written out; above, it is a convolution.
 UNROLLED = 8
 
-#: Axes: one of length 2 for each marker, the last marker first; powers of zeta; nodes.
-Element = Float[Array, "*markers D N"]
+#: Axes: one of length 2 for each marker, the last marker first; powers of zeta; any of nodes.
+Element = Float[Array, "..."]
+Nodes = Float[Array, "..."]
 
 
 def without_each_product(
@@ -74,7 +76,8 @@ def _forward(a, k, b, degree):
 
 
 def _backward(degree, factors, cotangent):
-    return pull_back_product(*factors, cotangent, degree)
+    a, k, b = factors
+    return pull_back_product(a, k, b, cotangent, degree)
 
 
 _derivable.defvjp(_forward, _backward)
@@ -118,7 +121,7 @@ def _without_each(a, k, marked, wanted, degree: int):
     return tuple(part.reshape(count * length, nodes)[:labels] for part in found)
 
 
-def _one(powers: tuple[int, ...], like: Float[Array, "*N"]) -> Element:
+def _one(powers: tuple[int, ...], like: Nodes) -> Element:
     """The polynomial 1 at every node."""
     xp = namespace(like)
     is_one = np.arange(math.prod(powers)).reshape(*powers, *(1,) * like.ndim) == 0
@@ -146,7 +149,7 @@ def _times_factor(product: Element, factor) -> Element:
     return total
 
 
-def _add_shifted(total: Element, product: Element, by: Float[Array, "*N"], axis: int) -> Element:
+def _add_shifted(total: Element, product: Element, by: Nodes, axis: int) -> Element:
     """total + product times `by` and the variable of an axis, cut at its highest power."""
     if is_numpy(total):  # its own array: changed in place
         all_before = (slice(None),) * axis
@@ -166,7 +169,7 @@ def _times(p: Element, q: Element, markers: int) -> Element:
     return xp.stack([_times(p[0], q[0], rest), mixed])
 
 
-def _convolve(u: Float[Array, "D *N"], v: Float[Array, "D *N"]) -> Float[Array, "D *N"]:
+def _convolve(u: Element, v: Element) -> Any:
     size = u.shape[0]
     if is_numpy(u, v):
         return np.stack([np.sum(u[: n + 1] * v[n::-1], axis=0) for n in range(size)])
@@ -176,7 +179,7 @@ def _convolve(u: Float[Array, "D *N"], v: Float[Array, "D *N"]) -> Float[Array, 
     return jnp.einsum("nik,ik->nk", jnp.where(shift[..., None] >= 0, u[shift], 0.0), v)
 
 
-def _coefficient(earlier: Element, later: Element, powers: tuple[int, ...]) -> Float[Array, " N"]:
+def _coefficient(earlier: Element, later: Element, powers: tuple[int, ...]) -> Nodes:
     """The coefficient of one monomial in earlier * later."""
     xp = namespace(earlier, later)
     if min(powers) < 0:

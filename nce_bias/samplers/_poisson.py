@@ -62,6 +62,12 @@ class PoissonLaw(Law):
 
         return xp.sum(total, axis=-1), copies
 
+    def copies_by_gold(
+        self, exposures: Float[Array, "*N V"], golds: Int[Array, " G"]
+    ) -> Float[Array, "*N G V"]:
+        total, kept = self._logs(exposures)
+        return namespace(total).exp(kept - total)[..., golds, :]
+
     def _logs(
         self, exposures: Float[Array, "*N V"]
     ) -> tuple[Float[Array, "*N V V"], Float[Array, "*N V V"]]:

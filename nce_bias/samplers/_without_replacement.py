@@ -124,26 +124,31 @@ class WithoutReplacementLaw(Law):
     def work(self) -> int:
         return self.log_q.shape[-1] * self.nodes * self.m
 
+    @property
+    def work_of_a_gold(self) -> int:
+        return self.work
+
     def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         return self._log(self._ratio(exposures))
 
     def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
         """The derivative of a product without each label is such a product with one marker more."""
-        if not is_numpy(exposures, self.log_q):
+        if not self.by_products:
             return super().tilted(exposures)
         clocks, ratio = self._rule, self._ratio(exposures)
 
         def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
-            by_ratio = np.where(ratio > self._least(ratio), share / ratio, 0.0)
+            xp = namespace(ratio, share)
+            by_ratio = xp.where(ratio > self._least(ratio), share / ratio, 0.0)
             cells = self._cells(clocks, exposures)
-            cotangent = np.moveaxis(by_ratio / clocks.at_zero, -1, 0)[..., None]
-            spread = np.broadcast_to(cotangent, cells[0].shape)
-            flat = (part.reshape(len(part), -1) for part in (*cells, spread))
-            _, by_k, by_b = pull_back_product(*flat, self.m - 1)
+            cotangent = xp.moveaxis(by_ratio / clocks.at_zero, -1, 0)[..., None]
+            c = xp.broadcast_to(cotangent, cells[0].shape)
+            a, k, b, c = (part.reshape(len(part), -1) for part in (*cells, c))
+            _, by_k, by_b = pull_back_product(a, k, b, c, self.m - 1)
             total = (
                 by_k.reshape(cells[1].shape) * cells[1] + by_b.reshape(cells[2].shape) * cells[2]
             )
-            return clocks.step * np.moveaxis(np.sum(total, axis=-1), 0, -1)
+            return clocks.step * xp.moveaxis(xp.sum(total, axis=-1), 0, -1)
 
         return self._log(ratio), copies
 
@@ -177,8 +182,8 @@ class WithoutReplacementLaw(Law):
         xp = namespace(exposures, self.log_q)
         if self.by_products:
             cells = self._cells(clocks, exposures)
-            flat = (part.reshape(len(part), -1) for part in cells)
-            flow = without_each_product(*flat, self.m - 1).reshape(cells[0].shape)
+            a, k, b = (part.reshape(len(part), -1) for part in cells)
+            flow = without_each_product(a, k, b, self.m - 1).reshape(cells[0].shape)
         else:
             log_age = self.log_q[:, None] + clocks.log_tau
             age, z = jnp.exp(log_age), exposures[:, None]

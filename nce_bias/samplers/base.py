@@ -42,6 +42,11 @@ class Law(eqx.Module):
         """
         return self.size
 
+    @property
+    def work_of_a_gold(self) -> int:
+        """The same for `copies_by_gold`, for each gold; 0 where it costs nothing more."""
+        return 0
+
     def prepared(self) -> Law:
         """The same law with what every node of an integral shares computed once."""
         return self
@@ -68,6 +73,14 @@ class Law(eqx.Module):
         """
         log_f, pull_back = jax.vjp(self.log_laplace, exposures)
         return log_f, lambda share: -pull_back(share)[0]
+
+    def copies_by_gold(
+        self, exposures: Float[Array, "*N V"], golds: Int[Array, " G"]
+    ) -> Float[Array, "*N G V"]:
+        """-dlog F_g / dz_y for some golds: expected copies of y among the tilted negatives of g."""
+        xp, copies = namespace(exposures), self.tilted(exposures)[1]
+        labels, ones = xp.arange(exposures.shape[-1]), xp.ones_like(exposures)
+        return xp.stack([copies(ones * (labels == gold)) for gold in golds], axis=-2)
 
     def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """-dlog F_g / dz_g for every g: expected copies of the gold among the tilted negatives.

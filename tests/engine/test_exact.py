@@ -5,6 +5,7 @@ be small, and never smaller than the true error.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,28 +90,62 @@ def test_a_wrong_case_is_refused():
 
 # As users call it: concrete values, nodes that follow the scores ----------------------------------
 
-EAGER = [
-    ("iid-exclude", "infonce", 4, 5),
-    ("iid-mask", "sampled_softmax_both", 3, 6),
-    ("without_replacement", "infonce", 2, 4),
+COMPILED: list[str] = []
+
+
+def _noted(event: str, duration_secs: float, **kwargs: Any) -> None:
+    if "backend_compile" in event:
+        COMPILED.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(_noted)
+
+
+def as_called(case, index, **options):
+    proposal = cases.PROPOSALS[index].proposal
+    return nb.exact(
+        cases.problem(), case.sampler.make(proposal, case.m), nb.LOSSES[case.loss], **options
+    )
+
+
+def one_proposal(position):
+    """One of the table's own proposals: a user's is a function of jax.numpy, which compiles."""
+    return position % (len(cases.PROPOSALS) - 1)
+
+
+AT_ONCE = [
+    case for case in EXACT if case.sampler.make(cases.PROPOSALS[0].proposal, case.m).portable
 ]
 
 
-@pytest.mark.parametrize("row", EAGER, ids=lambda row: f"{row[0]}-{row[1]}-{row[2]}")
-def test_without_jit_it_is_the_same(row):
-    sampler, loss, m, index = row
-    (case,) = (c for c in EXACT if (c.sampler.name, c.loss, c.m) == (sampler, loss, m))
-    proposal = cases.PROPOSALS[index]
-    made = case.sampler.make(proposal.proposal, m)
-    found = nb.exact(cases.problem(), made, nb.LOSSES[loss])
-    cases.assert_equals_truth(found, cases.truth(case, proposal), label=str(case))
+@pytest.mark.parametrize("position", range(len(AT_ONCE)), ids=lambda at: str(AT_ONCE[at]))
+def test_as_called_every_case_equals_enumeration(position):
+    case, index = AT_ONCE[position], one_proposal(position)
+    found = as_called(case, index)
+    cases.assert_equals_truth(found, cases.truth(case, cases.PROPOSALS[index]), label=str(case))
     assert found.error < small(case)
     assert found.status == "ok"
     assert found.standard_errors == {}
     assert np.isfinite([found.variance_negatives, found.variance_gold]).all()
     assert found.method.startswith("exact, ")
     assert found.method.endswith(", float64")
-    assert (found.sampler, found.loss_name) == (repr(made), loss)
+    made = case.sampler.make(cases.PROPOSALS[index].proposal, case.m)
+    assert (found.sampler, found.loss_name) == (repr(made), case.loss)
+
+
+@pytest.mark.parametrize("name", ["iid-exclude", "top", "without_replacement", "poisson"])
+def test_a_small_problem_compiles_nothing(name):
+    """And XLA, which does compile, says the same to rounding."""
+    case = next(c for c in EXACT if c.sampler.name == name and c.loss == "infonce")
+    as_called(case, 0)  # what building a problem compiles, and what is cached for it
+    COMPILED.clear()
+    plain = as_called(case, 1)
+    assert COMPILED == []
+    by_xla = as_called(case, 1, compiled=True)
+    assert COMPILED != []
+    np.testing.assert_allclose(plain.gradient, by_xla.gradient, rtol=0, atol=4 * float(plain.error))
+    for field in ("loss", "variance", "variance_gold", "coverage"):
+        assert getattr(plain, field) == pytest.approx(float(getattr(by_xla, field)), rel=1e-11)
 
 
 def test_six_labels():

@@ -55,8 +55,7 @@ def test_the_coefficients_are_those_of_the_products(degree):
     """Few and all but two of a hundred labels; relative to the largest of each node."""
     age, gone, z = factors(100, degree)
     kept, f = np.exp(-age), np.exp(-z)
-    plain = without_each_product(*map(jnp.asarray, (kept, gone * f, age * kept * f)), degree)
-    expected = np.asarray(plain)
+    expected = without_each_product(kept, gone * f, age * kept * f, degree)
     a, k, b = (jnp.asarray(part) for part in (-age, np.log(gone) - z, np.log(age) - age - z))
     count = frequencies(100, degree, 1e-15)
     found = without_each_coefficient(a, k, b, degree, count)
