@@ -13,14 +13,12 @@ but for one term (`nce_bias.numerics.leave_one_out`).
 Source: THEORY of the project's documentation, "The Laplace potential".
 """
 
+from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw, without_replacement
 from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
 from nce_bias.samplers._top import Top, TopLaw, top
-from nce_bias.samplers._without_replacement import (
-    WithoutReplacement,
-    WithoutReplacementLaw,
-    without_replacement,
-)
+from nce_bias.samplers._unique import Unique, UniqueLaw, unique
+from nce_bias.samplers._without_replacement import WithoutReplacement, WithoutReplacementLaw
 from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Sampler
 
 #: Name -> factory; every entry is crossed with every loss and proposal in the tests.
@@ -36,6 +34,8 @@ __all__ = [
     "SAMPLERS",
     "Concatenation",
     "ConcatenationLaw",
+    "DistinctHits",
+    "DistinctHitsLaw",
     "Iid",
     "IidLaw",
     "Law",
@@ -44,10 +44,13 @@ __all__ = [
     "Sampler",
     "Top",
     "TopLaw",
+    "Unique",
+    "UniqueLaw",
     "WithoutReplacement",
     "WithoutReplacementLaw",
     "iid",
     "poisson",
     "top",
+    "unique",
     "without_replacement",
 ]

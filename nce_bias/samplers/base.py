@@ -24,6 +24,8 @@ from nce_bias.problem import Problem
 Copies = Callable[[Float[Array, "*N V"]], Float[Array, "*N V"]]
 Labels = Int[Array, " m"]
 Present = Bool[Array, " m"]
+#: See `Law.log_chances`.
+Chances = tuple[Float[Array, " V"], Float[Array, " V"], Float[Array, "V V_or_1"]]
 
 
 class Law(eqx.Module):
@@ -93,6 +95,14 @@ class Law(eqx.Module):
         """(a, b) with log E[copies of y | g] = a_y + b_gy, one column in b if that is enough."""
         each = jax.lax.map(self.counts, jnp.eye(labels))
         return jnp.zeros(labels), jnp.log(jnp.maximum(each, 0.0))
+
+    def log_chances(self, labels: int) -> Chances | None:
+        """What corrections take off in place of log(m q), if the law says so.
+
+        (c, a, b): the logarithm of the chance to be among the draws is c_y where y is the gold, and
+        a_y + b_gy where it is a negative of g (`log_counts`).
+        """
+        return None
 
     def inclusion(self) -> Separable | None:
         """P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
