@@ -60,7 +60,15 @@ from nce_bias.proposals import (
     popularity,
     uniform,
 )
-from nce_bias.samplers import SAMPLERS, iid, poisson, top, unique, without_replacement
+from nce_bias.samplers import (
+    SAMPLERS,
+    iid,
+    poisson,
+    top,
+    unique,
+    until_distinct,
+    without_replacement,
+)
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, retrieval, scores, text, train
@@ -118,6 +126,7 @@ __all__ = [
     "train",
     "uniform",
     "unique",
+    "until_distinct",
     "with_inclusion",
     "without_replacement",
 ]

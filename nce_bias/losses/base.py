@@ -130,7 +130,7 @@ def correct(
     """
     if gold == negatives == "none":
         return Corrected(scores, scores)
-    chances = law.log_chances(len(scores))
+    chances = law.log_chances(len(scores), inclusion)
     if chances is not None or inclusion:
         log_counts, by_gold = law.log_counts(len(scores)) if chances is None else chances[1:]
         taken, by_gold = log_counts - (_log(m, scores) if negatives == "log_q" else 0.0), -by_gold

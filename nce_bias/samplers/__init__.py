@@ -18,8 +18,9 @@ from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
 from nce_bias.samplers._top import Top, TopLaw, top
 from nce_bias.samplers._unique import Unique, UniqueLaw, unique
+from nce_bias.samplers._until_distinct import UntilDistinct, UntilDistinctLaw, until_distinct
 from nce_bias.samplers._without_replacement import WithoutReplacement, WithoutReplacementLaw
-from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Sampler
+from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Lot, Sampler
 
 #: Name -> factory; every entry is crossed with every loss and proposal in the tests.
 SAMPLERS = {
@@ -39,6 +40,7 @@ __all__ = [
     "Iid",
     "IidLaw",
     "Law",
+    "Lot",
     "Poisson",
     "PoissonLaw",
     "Sampler",
@@ -46,11 +48,14 @@ __all__ = [
     "TopLaw",
     "Unique",
     "UniqueLaw",
+    "UntilDistinct",
+    "UntilDistinctLaw",
     "WithoutReplacement",
     "WithoutReplacementLaw",
     "iid",
     "poisson",
     "top",
     "unique",
+    "until_distinct",
     "without_replacement",
 ]

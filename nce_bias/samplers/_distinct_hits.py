@@ -57,7 +57,7 @@ from nce_bias.samplers._without_replacement import (
     WithoutReplacement,
     WithoutReplacementLaw,
 )
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Chances, Labels, Law, Present, Sampler
 
 
 class DistinctHitsLaw(WithoutReplacementLaw):
@@ -103,8 +103,8 @@ class DistinctHitsLaw(WithoutReplacementLaw):
 
             missed, hit = without(rings - z), without(rings)
         own = jnp.exp(-z) if self.hits == "keep" else 1.0
-        over_tau = (jnp.exp(-age) * jnp.asarray(missed), gone * own * jnp.asarray(hit))
-        return tuple(clocks.step * jnp.sum(part, axis=-1) for part in over_tau)
+        over_tau = jnp.exp(-age) * jnp.asarray(missed), gone * own * jnp.asarray(hit)
+        return clocks.step * jnp.sum(over_tau[0], -1), clocks.step * jnp.sum(over_tau[1], -1)
 
     def own_hits(self, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         """The share of the draws with the gold in F; 0 where they are dropped."""
@@ -133,6 +133,10 @@ class DistinctHitsLaw(WithoutReplacementLaw):
 
     def log_counts(self, labels: int) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
         return jnp.log(self.chances()), jnp.zeros((labels, 1), self.log_q.dtype)
+
+    def log_chances(self, labels: int, inclusion: bool) -> Chances | None:
+        """Where the loss asks for them, for the gold too: it may be drawn like any label."""
+        return (jnp.log(self.chances()), *self.log_counts(labels)) if inclusion else None
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Gumbel top-m over all labels; the gold is not present where it is dropped."""

@@ -30,6 +30,7 @@ Source: THEORY of the documentation, section 5.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -83,7 +84,7 @@ class TriesLaw(Law):
         """With the circle and the value at z = 0, by which every later one is divided."""
         circle = _circle(self.log_q, self.tries, self.m, self.points)
         at_zero = _coefficient(circle, jnp.ones_like(self.log_q), self.m)
-        return TriesLaw(self.log_q, self.tries, self.m, self.points, self.hits, circle, at_zero)
+        return dataclasses.replace(self, circle=circle, at_zero=at_zero)
 
     @property
     def log_chance(self) -> Float[Array, ""]:
@@ -98,9 +99,14 @@ class TriesLaw(Law):
         value, by_f = self._values(f)
         if self.hits == "mask":
             value = value + (1 - f) * by_f
-        ratio = value / self.at_zero
+        ratio = value / self._whole
         # 1 / ratio^2, of a second derivative, must not overflow: below 1e-123 nothing counts
         return jnp.log(jnp.maximum(ratio, jnp.finfo(f.dtype).tiny ** 0.4)) + 0 * exposures
+
+    @property
+    def _whole(self) -> Float[Array, ""]:
+        assert self.at_zero is not None, "prepared() first"
+        return self.at_zero
 
     def _values(self, f: Float[Array, " V"]) -> tuple[Float[Array, ""], Float[Array, " V"]]:
         assert self.circle is not None, "prepared() first"
@@ -112,12 +118,12 @@ class TriesLaw(Law):
             return jnp.zeros_like(exposures)
         f = jnp.exp(-exposures)
         value, by_f = self._values(f)
-        return f * by_f / jnp.maximum(value, self.at_zero * jnp.finfo(f.dtype).tiny ** 0.4)
+        return f * by_f / jnp.maximum(value, self._whole * jnp.finfo(f.dtype).tiny ** 0.4)
 
     def included(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         return self.counts(share) - share * self.own_hits(jnp.zeros_like(share))
 
-    def log_chances(self, labels: int) -> Chances:
+    def log_chances(self, labels: int, inclusion: bool) -> Chances:
         """Log of 1 - (1 - q)^n, of m q if no try was in vain: what TensorFlow expects."""
         q, n = jnp.exp(self.log_q), self.tries
         some = jnp.log(-jnp.expm1(n * jnp.log1p(-jnp.minimum(q, 1.0))))

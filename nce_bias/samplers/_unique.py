@@ -260,7 +260,7 @@ class UniqueLaw(Once):
         missed = self.m * xp.log1p(-xp.minimum(q, 1.0))
         return xp.zeros_like(self.draws.q), xp.log(-xp.expm1(missed))
 
-    def log_chances(self, labels: int) -> Chances:
+    def log_chances(self, labels: int, inclusion: bool) -> Chances:
         return namespace(self.draws.q).log(self.chances()), *self.log_counts(labels)
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
