@@ -18,8 +18,9 @@ and n ends where this is below a tenth of the tolerance. What is left out is add
 
 **Few of many n.** Given n, moments are smooth in n. Where there are more than `MOST_EACH` the mean
 over n is a rule of few of them, with the weights that are exact for polynomials: as few as give
-the means of 1 - (1 - q_y)^n, of its inverse and of its logarithm for every label to the tolerance.
-That is an estimate, not a bound; n = m, whose correction is another, always stands alone.
+the means of P(y in the set | n) and of that over what is taken off, c = 1 - (1 - q_y)^n, and of 1/c
+and log c for every label to the tolerance. That is an estimate, not a bound; n = m, whose
+correction is another, always stands alone.
 
 **Limits.** Cost O(V m sqrt(T)) for each n and node in t. Draws go on as long as it takes: a
 proposal with hardly more than m labels takes long, and more than `MOST_TRIES` tries have no exact
@@ -32,6 +33,7 @@ Joag-Dev & Proschan (1983) for negative association.
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -169,7 +171,9 @@ def last_try(q: np.ndarray, m: int, tolerance: float) -> int:
     n, log_missed = float(m), np.log1p(-np.minimum(q, 1 - 1e-16))
     while n <= MOST_TRIES:
         seen = -np.expm1(n * log_missed)
-        logs = theta[:, 0] * (m - 1) + np.log1p(seen * np.expm1(-theta)).sum(axis=1)
+        logs = theta[:, 0] * (m - 1) + np.log1p(np.maximum(seen * np.expm1(-theta), 1e-16 - 1)).sum(
+            axis=1
+        )
         if logs.min() < np.log(tolerance):
             return int(n)
         n = np.ceil(n * 1.05 + 1)
@@ -183,23 +187,48 @@ def choose(
     every = np.arange(m, last + 1)
     if len(every) <= MOST_EACH:
         return every, np.eye(len(every))
-    chances = np.stack([_chances(row, m, every, count) for row in rows])
-    for degree in range(MOST_EACH // 2, len(every), 4):
-        chosen, basis = rule(every, chances.mean(axis=0), degree)
-        if len(chosen) >= len(every) or _off(rows, every, chances, chosen, basis) < tolerance:
+    cases = [Case.of(row, m, every, count) for row in rows]
+    mean = np.mean([case.chances for case in cases], axis=0)
+    for degree in range(MOST_EACH // 2, len(every) - 1, 4):
+        chosen, basis = rule(every, mean, degree)
+        if max(case.off(chosen - m, basis) for case in cases) < tolerance:
             return chosen, basis
     return every, np.eye(len(every))
 
 
-def _chances(log_q: np.ndarray, m: int, every: np.ndarray, count: int) -> np.ndarray:
-    log_chance = _log_chances(jnp.asarray(log_q), jnp.asarray(every, log_q.dtype), m, count)
-    chances = np.exp(np.asarray(log_chance, float))
-    return chances / chances.sum()
+class Case(NamedTuple):
+    """What a rule is judged by: P(T = n) `[N]`, and functions of n `[N, F]`."""
+
+    chances: np.ndarray
+    functions: np.ndarray
+
+    @classmethod
+    def of(cls, log_q: np.ndarray, m: int, every: np.ndarray, count: int) -> Case:
+        """For one q."""
+        n = jnp.asarray(every, log_q.dtype)
+        log_chance, inside = map(np.asarray, _at_each(jnp.asarray(log_q), n, m, count))
+        log_missed = np.log1p(-np.minimum(np.exp(log_q), 1 - 1e-16))
+        taken = np.maximum(-np.expm1(every[:, None] * log_missed), 1e-300)
+        chances = np.exp(log_chance) / np.exp(log_chance).sum()
+        functions = inside, inside / taken, 1 / taken, np.log(taken)
+        return cls(chances, np.concatenate(functions, axis=1))
+
+    def off(self, places: np.ndarray, basis: np.ndarray) -> float:
+        """The largest error of the rule, relative where the mean is above 1."""
+        exact = self.chances @ self.functions
+        found = (basis @ self.chances) @ self.functions[places]
+        return float(np.max(np.abs(found - exact) / np.maximum(np.abs(exact), 1.0)))
 
 
 @eqx.filter_jit
-def _log_chances(log_q, every, m: int, count: int):
-    return jax.lax.map(lambda n: TriesLaw(log_q, n, m, count, "keep").log_chance, every)
+def _at_each(log_q, every, m: int, count: int):
+    """Log P(T = n) and P(y in the set | n)."""
+
+    def at(n):
+        law = TriesLaw(log_q, n, m, count, "keep").prepared()
+        return law.log_chance, law.own_hits(jnp.zeros_like(log_q))
+
+    return jax.lax.map(at, every)
 
 
 def rule(every: np.ndarray, chances: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -232,21 +261,6 @@ def rule(every: np.ndarray, chances: np.ndarray, size: int) -> tuple[np.ndarray,
     basis = np.zeros((size + 1, len(every)))
     basis[0, 0], basis[1:, 1:] = 1.0, ratios
     return np.concatenate([every[:1], np.sort(chosen).astype(int)]), basis
-
-
-def _off(rows, every, chances, chosen, basis) -> float:
-    """The largest relative error of the rule in what corrections are made of."""
-    worst = 0.0
-    for log_q, chance in zip(rows, chances, strict=True):
-        weights = basis @ chance
-        log_missed = np.log1p(-np.minimum(np.exp(log_q), 1 - 1e-16))[:, None]
-        for function in (lambda c: c, lambda c: 1 / c, np.log):
-            exact, found = (
-                function(np.maximum(-np.expm1(n * log_missed), 1e-300)) @ w
-                for n, w in ((every, chance), (chosen, weights))
-            )
-            worst = max(worst, np.max(np.abs(found - exact) / np.maximum(np.abs(exact), 1.0)))
-    return float(worst)
 
 
 def until_distinct(proposal: Proposal, m: int, hits: str = "mask") -> UntilDistinct:

@@ -126,6 +126,10 @@ def moments(scores, population, of_gold, *, binary=False):
         loss=loss,
         gradient=gradient,
         bias_norm=np.linalg.norm(bias),
+        cosine=gradient
+        @ (model - population)
+        / np.linalg.norm(gradient)
+        / np.linalg.norm(model - population),
         variance=second - gradient @ gradient,
         variance_negatives=second - squared_means,
         variance_gold=squared_means - gradient @ gradient,
