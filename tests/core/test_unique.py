@@ -1,6 +1,7 @@
 """Distinct draws, with the gold among them or without: laws, corrections, draws, refusals."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,10 +87,11 @@ def test_many_draws_from_a_steep_proposal(m, hits):
     The oracle adds up the law of the set by inclusion and exclusion: with five labels 2^5 terms.
     """
     q = np.array([0.6, 0.3, 0.06, 0.03, 0.01])
-    z = np.array([0.3, 2.0, 1e-3, 5.0, 0.7])
-    law = UniqueLaw(IidLaw(np.log(q), m, hits), 5, m)
+    z: Any = np.array([0.3, 2.0, 1e-3, 5.0, 0.7])
+    log_q: Any = np.log(q)
+    law = UniqueLaw(IidLaw(log_q, m, hits), 5, m)
     log_f, copies = law.tilted(z)
-    share = np.array([0.1, 0.2, 0.3, 0.15, 0.25])
+    share: Any = np.array([0.1, 0.2, 0.3, 0.15, 0.25])
     wanted, slopes = _by_inclusion(q, z, m, hits)
     assert law.error < 1e-12 and np.abs(np.exp(log_f) - wanted).max() < law.error
     # as integrals weigh them: by F
