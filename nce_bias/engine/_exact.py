@@ -189,7 +189,7 @@ class Plan(eqx.Module):
 
 
 def plan_for(
-    problem: Problem, sampler: Sampler, loss: Loss, tolerance: float, split: bool | None
+    problem: Problem, sampler: Sampler, loss: ExactLoss, tolerance: float, split: bool | None
 ) -> Plan:
     """Check the values, and size both rules for the widest input."""
     tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)

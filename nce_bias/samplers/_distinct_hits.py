@@ -88,20 +88,20 @@ class DistinctHitsLaw(WithoutReplacementLaw):
         age, z = jnp.exp(log_age), exposures[:, None]
         gone = -jnp.expm1(-age)
         if self.by_products:
-            kept, f = jnp.exp(-age), jnp.exp(-z)
-
-            def without(rings):
-                return without_each_product(kept, gone * f, rings, self.m - 1)
-
-            missed, hit = without(age * kept * f), without(age * kept)
+            kept, drawn = jnp.exp(-age), gone * jnp.exp(-z)
+            rings = age * kept
+            missed, hit = (
+                without_each_product(kept, drawn, last, self.m - 1)
+                for last in (rings * jnp.exp(-z), rings)
+            )
         else:
             rings = jnp.where(age < LATEST, log_age - age, -jnp.inf)
-
-            def without(rings):
-                logs = -age, jnp.log(gone) - z, rings
-                return without_each_coefficient(*logs, self.m - 1, self._frequencies)
-
-            missed, hit = without(rings - z), without(rings)
+            missed, hit = (
+                without_each_coefficient(
+                    -age, jnp.log(gone) - z, last, self.m - 1, self._frequencies
+                )
+                for last in (rings - z, rings)
+            )
         own = jnp.exp(-z) if self.hits == "keep" else 1.0
         over_tau = jnp.exp(-age) * jnp.asarray(missed), gone * own * jnp.asarray(hit)
         return clocks.step * jnp.sum(over_tau[0], -1), clocks.step * jnp.sum(over_tau[1], -1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
+from nce_bias.proposals import log_proposal
 from nce_bias.samplers._by_index import log_uniform_by_index
 from nce_bias.samplers._tries import TriesLaw, points
 from nce_bias.samplers._until_distinct import choose, last_try
@@ -211,8 +212,8 @@ def test_an_uncorrected_loss_sees_the_set_alone():
 
 def test_the_index_is_the_rank():
     scores, popularity = jnp.zeros(4), jnp.asarray([0.1, 0.2, 0.3, 0.4])
-    found = jnp.exp(nb.proposals.log_proposal(log_uniform_by_index(), scores, popularity))
-    by_rank = jnp.exp(nb.proposals.log_proposal(nb.log_uniform(), scores, popularity))
+    found = jnp.exp(log_proposal(log_uniform_by_index(), scores, popularity))
+    by_rank = jnp.exp(log_proposal(nb.log_uniform(), scores, popularity))
     assert np.asarray(found) == pytest.approx(np.log([2, 3 / 2, 4 / 3, 5 / 4]) / np.log(5))
     assert np.asarray(by_rank) == pytest.approx(np.asarray(found)[::-1])
 
