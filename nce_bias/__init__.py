@@ -7,14 +7,14 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
-`ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
-`with_inclusion(loss)`, any `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
-parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for many cells at once, `sweep`. What
-follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by name:
-`preset`, `presets`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real
-label spaces, text and its scores, training, retrievers, figures: `data`, `text`, `scores`, `train`,
-`retrieval`, `plot`, loaded when first used.
+`unique`, `until_distinct`, `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`,
+`sampled_softmax_both`, `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`,
+`debiased`, `hard_reweighted`, `with_inclusion(loss)`, any `Loss`). How expectations are taken:
+`exact`, `monte_carlo`; for the parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for
+many cells at once, `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions
+of published code by name: `preset`, `presets`. Whether a sampler or a data pipeline draws what it
+says: `check_sampler`. Real label spaces, text and its scores, training, retrievers, figures:
+`data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -60,7 +60,15 @@ from nce_bias.proposals import (
     popularity,
     uniform,
 )
-from nce_bias.samplers import SAMPLERS, iid, poisson, top, without_replacement
+from nce_bias.samplers import (
+    SAMPLERS,
+    iid,
+    poisson,
+    top,
+    unique,
+    until_distinct,
+    without_replacement,
+)
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, retrieval, scores, text, train
@@ -117,6 +125,8 @@ __all__ = [
     "top",
     "train",
     "uniform",
+    "unique",
+    "until_distinct",
     "with_inclusion",
     "without_replacement",
 ]

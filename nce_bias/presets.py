@@ -40,7 +40,8 @@ from nce_bias.losses import (
 )
 from nce_bias.problem import Problem
 from nce_bias.proposals import log_uniform, mixture, model, popularity, uniform
-from nce_bias.samplers import Sampler, iid, without_replacement
+from nce_bias.samplers import Sampler, iid, until_distinct, without_replacement
+from nce_bias.samplers._by_index import log_uniform_by_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,12 +220,24 @@ CONVENTIONS = [
     Convention(
         name="tf_sampled_softmax",
         year=2015,
-        sampler_of=lambda m: iid(log_uniform(), m, hits="mask"),
+        sampler_of=lambda m: until_distinct(log_uniform_by_index(), m),
         loss=sampled_softmax_both,
-        words="m draws by rank of popularity, hits masked; log(m q) off gold and negatives",
-        source="TensorFlow, tf.nn.sampled_softmax_loss with the log-uniform candidate sampler",
-        differs="The default is unique=True, which redraws until m distinct labels are found and "
-        "takes off the log of 1 - (1 - q)^tries: this is unique=False.",
+        words="draws by rank of the label's index until m differ, hits masked; log of 1 - (1 - "
+        "q)^tries off gold and negatives",
+        source="TensorFlow, tf.nn.sampled_softmax_loss with its default sampler (unique=True)",
+        differs="One set of negatives serves a whole batch: here every example has its own.",
+        popular=False,
+    ),
+    Convention(
+        name="tf_sampled_softmax_repeats",
+        year=2015,
+        sampler_of=lambda m: iid(log_uniform_by_index(), m, hits="mask"),
+        loss=sampled_softmax_both,
+        words="m draws by rank of the label's index, repetitions allowed, all hits masked; log(m "
+        "q) off gold and negatives",
+        source="Jean et al. (2015) with the log-uniform candidate sampler and unique=False",
+        differs="TensorFlow takes out only the last of several copies of the gold.",
+        popular=False,
     ),
     Convention(
         name="log_uniform",

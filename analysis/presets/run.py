@@ -13,12 +13,14 @@ import nce_bias as nb
 from analysis import tables
 
 #: About how long a run takes on two cores, in seconds.
-SECONDS = {"full": 100, "quick": 35}
+SECONDS = {"full": 250, "quick": 70}
 
 LABELS, INPUTS, SEED = 100, 8, 0
 LEARNT, NOISE = 0.6, 0.6
 SIZES, QUICK_SIZES = (1, 4, 16, 64), (4,)
 TOLERANCE = 1e-6
+#: Draws until 64 of 100 labels differ take hundreds of tries, an integral each: not waited for.
+SLOW = {("tf_sampled_softmax", 64)}
 
 
 def problem() -> nb.Problem:
@@ -33,6 +35,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv`` and ``meta.json`` to `out`."""
     given, rows = problem(), []
     cells = list(itertools.product(nb.presets.PRESETS, QUICK_SIZES if quick else SIZES))
+    cells = [cell for cell in cells if cell not in SLOW]
     for name, m in tables.progress(cells, "presets"):
         found = nb.presets.PRESETS[name](m).exact(given, split=False, tolerance=TOLERANCE)
         rows.append({"preset": name, "m": m, "candidates": m + 1} | tables.scalars(found))

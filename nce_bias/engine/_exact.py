@@ -44,6 +44,7 @@ from nce_bias.integrals import Rule
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
 from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
+from nce_bias.losses.expectations import expectations
 from nce_bias.numerics.arrays import (
     Array,
     each,
@@ -237,17 +238,15 @@ class Shape(NamedTuple):
 def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
     def parts(scores):
         law = sampler.law(scores, problem.popularity)
-        corrected = loss.corrected(scores, law, sampler.m)
-        one = corrected.of(0)
-        expectation = loss.expectation(law, one, scores, Rule(sampler.m, 2, 0.01))
-        return law, corrected.by_gold, law.separable(scores), expectation.integrates
+        asked = expectations(loss, scores, law, Rule(sampler.m, 2, 0.01))
+        return law, asked.coupled, law.separable(scores), asked.at(0, scores).integrates
 
     scores = problem.score_rows[0]
     plain = is_numpy(scores)
     found = parts(scores) if plain else eqx.filter_eval_shape(parts, scores)
-    law, by_gold, factors, integrates = found
+    law, coupled, factors, integrates = found
     return Shape(
-        by_gold is not None,
+        bool(coupled),
         factors is not None,
         bool(integrates),
         plain,
@@ -263,12 +262,12 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
     def row(inputs):
         scores, population = inputs
         law = plan.sampler.law(scores, problem.popularity)
-        corrected = loss.corrected(scores, law, plan.sampler.m)
+        asked = expectations(loss, scores, law, plan.rule)
 
         def length(gold, share):
-            return loss.expectation(law, corrected.of(gold), share, plan.rule).length
+            return asked.at(gold, share).length
 
-        if corrected.by_gold is None:
+        if not asked.coupled:
             return length(0, population)
         which = top_k(population, plan.golds)[1]
         lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
@@ -283,19 +282,15 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
     def row(inputs):
         scores, population = inputs
         law = plan.sampler.law(scores, problem.popularity).prepared()
-        corrected = loss.corrected(scores, law, plan.sampler.m)
-
-        def expectation(gold, share):
-            return loss.expectation(law, corrected.of(gold), share, plan.rule)
-
+        asked = expectations(loss, scores, law, plan.rule)
         if plan.golds and not shape.together:
-            sums, error, squared_means = for_each_gold(expectation, population, plan.golds)
+            sums, error, squared_means = for_each_gold(asked.at, population, plan.golds)
         else:
-            all_golds = expectation(0, population)
+            all_golds = asked.at(0, population)
             sums, error = all_golds.sums(), all_golds.error()
             squared_means = all_golds.squared_means(plan.golds) if plan.golds else jnp.nan
-        xp = namespace(scores, corrected.gold)
-        lost = xp.any((population > 0) & xp.isneginf(corrected.gold))
+        xp = namespace(scores, asked.gold_scores)
+        lost = xp.any((population > 0) & xp.isneginf(asked.gold_scores))
         model = softmax(scores)
         return Rows(
             loss=xp.where(lost, xp.inf, sums.loss),

@@ -58,7 +58,8 @@ class GradientBias(eqx.Module):
     variance_inputs : scalar
         Trace of the covariance over inputs of the expected contrastive gradient: what the draw of
         x adds. A batch of B examples has mean squared error norm^2 + (variance + variance_inputs)
-        / B against the cross-entropy gradient. (Monte Carlo: a plug-in, biased upwards.)
+        / B against the cross-entropy gradient if every example has negatives of its own; what a
+        shared set adds is not divided. (Monte Carlo: a plug-in, biased upwards.)
     moments : Moments
         The score-space result that was pulled back.
     """

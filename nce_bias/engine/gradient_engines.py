@@ -20,6 +20,7 @@ from nce_bias.engine.moments import Moments
 from nce_bias.engine.sampling import sample_means
 from nce_bias.integrals import Gram
 from nce_bias.losses import ExactLoss, Loss
+from nce_bias.losses.expectations import expectations
 from nce_bias.numerics.jackknife import jackknife, left_out_means, unbiased_square
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -164,14 +165,13 @@ def _second_moments(
             return jax.jvp(lambda part: model.at(part, x), (model.trainable,), (pulled,))[1]
 
         law = plan.sampler.law(scores, problem.popularity).prepared()
-        corrected = loss.corrected(scores, law, plan.sampler.m)
+        asked = expectations(loss, scores, law, plan.rule)
         gram = Gram.of(gram_times, scores)
 
         def second_moment(gold, share):
-            at = loss.expectation(law, corrected.of(gold), share, plan.rule)
-            return at.second_moment(gram)
+            return asked.at(gold, share).second_moment(gram)
 
-        if corrected.by_gold is None:
+        if not asked.coupled:
             return second_moment(jnp.zeros((), int), population)
         golds = jnp.arange(len(scores))
         by_gold = jax.lax.map(lambda g: second_moment(g, population * (golds == g)), golds)

@@ -99,6 +99,7 @@ def _sample_means(
             law=law,
             corrected=loss.corrected(scores, law, sampler.m),
             loss=loss,
+            m=sampler.m,
             measure=measure,
             sparse=layout.sparse,
         )
@@ -163,6 +164,7 @@ class _Source(eqx.Module):
     law: Law
     corrected: Corrected
     loss: Loss
+    m: int | Float[Array, ""]
     measure: Measure | None
     sparse: bool
 
@@ -197,9 +199,12 @@ class _Source(eqx.Module):
         self, key: PRNGKeyArray, gold: Int[Array, ""]
     ) -> tuple[Int[Array, " K"], Float[Array, " K"], Float[Array, ""], Float[Array, ""]]:
         """Labels of the slots, v on them, the loss and the model mass covered."""
-        labels, present = self.law.draw(key, gold)
+        labels, present, law = self.law.draw_by_lot(key, gold)
+        corrected = self.corrected
+        if law is not self.law:
+            corrected = self.loss.corrected(self.scores, law, self.m)
         value, (by_gold, by_negatives) = jax.value_and_grad(self.loss.value, (0, 1))(
-            self.corrected.gold[gold], self.corrected.negatives_of(gold)[labels], present
+            corrected.gold[gold], corrected.negatives_of(gold)[labels], present
         )
         picked = jnp.concatenate([by_gold[None] + 1, jnp.where(present, by_negatives, 0.0)])
         labels = jnp.concatenate([gold[None], labels])

@@ -13,6 +13,7 @@ from nce_bias.integrals import Expectation, Rule
 from nce_bias.numerics.arrays import Array, each, is_numpy, namespace
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
+from nce_bias.samplers.base import Chances
 
 #: What is taken off a score: nothing, log q, or log(m q).
 CORRECTIONS = ("none", "log_q", "log_mq")
@@ -124,12 +125,14 @@ def correct(
 ) -> Corrected:
     """Scores with the corrections named by `gold` and `negatives` taken off.
 
+    Where the law has `log_chances`, they take the place of log(m q), for the gold too.
     A label that is never drawn gets the score -inf as a negative, which is never used.
     """
     if gold == negatives == "none":
         return Corrected(scores, scores)
-    if inclusion:
-        log_counts, by_gold = law.log_counts(scores)
+    chances = law.log_chances(len(scores), inclusion)
+    if chances is not None or inclusion:
+        log_counts, by_gold = law.log_counts(scores) if chances is None else chances[1:]
         taken, by_gold = log_counts - (_log(m, scores) if negatives == "log_q" else 0.0), -by_gold
     else:
         log_q, log_rest = law.log_proposal()
@@ -137,9 +140,18 @@ def correct(
     xp = namespace(scores, taken)
     off = xp.isneginf(taken)
     corrected = xp.where(off, -xp.inf, scores - xp.where(off, 0.0, taken))
-    own = scores if gold == "none" else scores - _of(gold, law.log_proposal()[0], m)
+    own = scores if gold == "none" else scores - _own(law, gold, m, chances)
     never = xp.isposinf(by_gold)  # log 0 taken off: a label that this gold never has
     return Corrected(own, corrected, xp.where(never, -xp.inf, by_gold))
+
+
+def _own(
+    law: Law, correction: str, m: int | Float[Array, ""], chances: Chances | None
+) -> Float[Array, " V"]:
+    """What is taken off the gold's score."""
+    if chances is None:
+        return _of(correction, law.log_proposal()[0], m)
+    return chances[0] - (_log(m, chances[0]) if correction == "log_q" else 0.0)
 
 
 def _of(

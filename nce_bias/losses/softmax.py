@@ -89,7 +89,8 @@ def with_inclusion(loss: CandidateSoftmax | Binary) -> CandidateSoftmax | Binary
     sums of samplers the expected number exists though no single q does.
 
     Exact results take an integral for each gold then, O(V) times as much where the population is
-    not one-hot. A correction of the gold's own score stays the one-draw q.
+    not one-hot. A correction of the gold's own score stays the one-draw q, but for distinct draws
+    that may be the gold (`without_replacement` with hits): there it is its chance to be drawn.
 
     >>> with_inclusion(sampled_softmax)
     sampled_softmax_inclusion

@@ -40,7 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from nce_bias._checks import NoExactMethod, check_count, check_distinct, is_traced
+from nce_bias._checks import NoExactMethod, check_distinct, is_traced
 from nce_bias.numerics.arrays import Array, each, is_numpy, logsumexp, namespace
 from nce_bias.numerics.leave_one_out import best, largest, log_without_each
 from nce_bias.numerics.polynomials import BLOCK, pull_back_product, without_each_product
@@ -306,12 +306,3 @@ class WithoutReplacement(Sampler):
 
     def __repr__(self) -> str:
         return f"without_replacement({describe(self.proposal)}, m={self.m})"
-
-
-def without_replacement(proposal: Proposal, m: int) -> WithoutReplacement:
-    """m *distinct* negatives, never the gold, drawn sequentially in proportion to `proposal`.
-
-    The law is that of Plackett-Luce, of successive sampling and of the Gumbel top-m trick.
-    Raises ValueError for m < 1 and, when used, for m > V - 1 or fewer than m labels with q > 0.
-    """
-    return WithoutReplacement(proposal=proposal, m=check_count("m", m))

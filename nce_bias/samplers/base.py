@@ -24,6 +24,24 @@ from nce_bias.problem import Problem
 Copies = Callable[[Float[Array, "*N V"]], Float[Array, "*N V"]]
 Labels = Int[Array, " m"]
 Present = Bool[Array, " m"]
+#: See `Law.log_chances`.
+Chances = tuple[Float[Array, " V"], Float[Array, " V"], Float[Array, "V V_or_1"]]
+
+
+class Lot(eqx.Module):
+    """One of several laws, by lot: weights that sum to 1, and laws stacked along a leading axis.
+
+    `missing` bounds the chance of the laws that are left out.
+    """
+
+    weights: Float[Array, " L"]
+    laws: Law
+    missing: float = eqx.field(static=True)
+
+    @property
+    def first(self) -> Law:
+        """The first of the laws."""
+        return jax.tree.map(lambda leaf: leaf[0], self.laws)
 
 
 class Law(eqx.Module):
@@ -121,6 +139,15 @@ class Law(eqx.Module):
         counts = each(self.counts, xp.eye(len(like), dtype=like.dtype))
         return xp.zeros_like(like), xp.log(xp.maximum(counts, 0.0))
 
+    def log_chances(self, labels: int, inclusion: bool) -> Chances | None:
+        """What corrections take off in place of log(m q), if the law says so.
+
+        `inclusion` says whether the loss asks for expected copies itself (`with_inclusion`).
+        (c, a, b): the logarithm of the chance to be among the draws is c_y where y is the gold, and
+        a_y + b_gy where it is a negative of g (`log_counts`).
+        """
+        return None
+
     def inclusion(self) -> Separable | None:
         """P(y among the negatives | g) = sum_c r[c, g] u[c, y] for y != g, if any."""
         return None
@@ -136,6 +163,14 @@ class Law(eqx.Module):
     @abstractmethod
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """One set of negatives for `gold`, and which of its slots are present (not dropped)."""
+
+    def by_lot(self) -> Lot | None:
+        """The laws of which this is a mixture, where corrections depend on which it was."""
+        return None
+
+    def draw_by_lot(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present, Law]:
+        """`draw`, and the law whose corrections the set meets."""
+        return *self.draw(key, gold), self
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         """log q `[V]` of one draw, and log of the mass left for each gold, for corrections.

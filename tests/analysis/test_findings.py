@@ -30,6 +30,8 @@ def page(name: str) -> str:
 
 
 def shown(value: float) -> str:
+    if np.isnan(value):
+        return "–"
     return "0" if value < 1e-6 else f"{value:.2g}"
 
 
@@ -220,6 +222,9 @@ def test_the_table_of_presets():
     assert masked[4] < kept[4] and masked[64] > 6 * kept[64] and masked[64] > masked[16]
     assert kept[16] / kept[64] == pytest.approx(4, rel=0.2)  # 1/m
     assert (np.diff(bias.loc["in_batch_infonce"]) > 0).all()
+    unique, repeats = bias.loc["tf_sampled_softmax"], bias.loc["tf_sampled_softmax_repeats"]
+    assert unique[16] < 0.7 * repeats[16] and repeats[64] > repeats[16]
+    assert list(bias.index[bias.isna().any(axis=1)]) == ["tf_sampled_softmax"]
     cosine = read("presets", "moments").pivot_table(index="preset", columns="m", values="cosine")
     assert cosine.loc["in_batch_infonce", 64] == pytest.approx(-0.58, abs=0.005)
     assert (cosine.loc[["word2vec", "binary_nce"], 4:] < 0).all(axis=None)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
+from tests.oracles import distinct
 from tests.oracles.enumeration import enumerate_moments, proposals
 
 PRESETS = nb.presets.PRESETS
 SCORES = np.array([1.0, 0.5, 0.0, -1.0])
 POPULATION = np.array([0.5, 0.1, 0.3, 0.1])
-POPULARITY = np.array([0.4, 0.3, 0.2, 0.1])
+POPULARITY = np.array([0.4, 0.2, 0.3, 0.1])
 M = 2
 
 
@@ -20,12 +21,14 @@ def q(name, **options):
 
 
 POPULAR, MODEL, RANK = q("popularity"), q("model"), q("log_uniform")
+#: The popularity is not sorted: by rank of the index is another proposal than by popularity.
+INDEX = np.log((np.arange(4) + 2) / (np.arange(4) + 1)) / np.log(5)
 BLEND = (POPULAR + 0.25) / 2
 #: Each preset as the oracle has it, written out from its source.
 ORACLE = {
     "paper": (("without_replacement", MODEL, M), "infonce"),
     "paper_replacement": (("iid", MODEL, M, "exclude"), "infonce"),
-    "tf_sampled_softmax": (("iid", RANK, M, "mask"), "sampled_softmax_both"),
+    "tf_sampled_softmax_repeats": (("iid", INDEX, M, "mask"), "sampled_softmax_both"),
     "log_uniform": (("iid", RANK, M, "exclude"), "sampled_softmax"),
     "tfrs_in_batch": (("iid", POPULAR, M, "mask"), "ranking_nce"),
     "tfrs_in_batch_with_hits": (("iid", POPULAR, M, "keep"), "ranking_nce"),
@@ -41,16 +44,23 @@ ORACLE = {
 PROBLEM = nb.Problem(SCORES, POPULATION, POPULARITY)
 
 
+def expected_of(name):
+    if name != "tf_sampled_softmax":
+        return enumerate_moments(SCORES, POPULATION, *ORACLE[name])
+    listed = distinct.until_distinct(INDEX, M, "mask", corrected=True)
+    return distinct.moments(SCORES, POPULATION, listed)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_what_its_source_says(name):
     found = PRESETS[name](M).exact(PROBLEM)
-    expected = enumerate_moments(SCORES, POPULATION, *ORACLE[name])
+    expected = expected_of(name)
     for field in ("loss", "bias_norm", "cosine", "variance", "coverage"):
         assert abs(getattr(found, field) - getattr(expected, field)) < 1e-9, field
 
 
 def test_presets_differ_but_for_two_names_of_one():
-    losses = {name: enumerate_moments(SCORES, POPULATION, *ORACLE[name]).loss for name in PRESETS}
+    losses = {name: expected_of(name).loss for name in PRESETS}
     same = {"ranking_nce", "tfrs_in_batch_with_hits"}
     kept = sorted(value for name, value in losses.items() if name != "ranking_nce")
     assert np.diff(kept).min() > 1e-4
@@ -58,7 +68,7 @@ def test_presets_differ_but_for_two_names_of_one():
 
 
 def test_each_says_what_it_is():
-    assert set(ORACLE) == set(PRESETS)
+    assert {*ORACLE, "tf_sampled_softmax"} == set(PRESETS)
     words = set()
     for name, make in PRESETS.items():
         preset = make(3)
@@ -66,7 +76,7 @@ def test_each_says_what_it_is():
         assert repr(preset) == f"{name}: {preset.sampler!r}, {preset.loss.name}"
         assert (len(preset.words) > 40 and "(" in preset.source) or "TensorFlow" in preset.source
         words.add(preset.words)
-        assert preset.popular == ("model" not in repr(preset.sampler))
+        assert preset.popular == (not re.search("model|by index", repr(preset.sampler)))
     assert len(words) == len(PRESETS)
 
 
@@ -141,8 +151,11 @@ def test_the_table():
     assert list(table["name"]) == list(PRESETS)
     row = table.set_index("name").loc["tf_sampled_softmax"]
     assert (row["year"], row["loss"]) == (2015, "sampled_softmax_both")
-    assert row["sampler"] == "iid(log_uniform, m, hits='mask')"
-    assert "unique=True" in row["differs"]
+    assert row["sampler"] == "until_distinct(log_uniform by index, m)"
+    assert "unique=True" in row["source"] and "whole batch" in row["differs"]
+    repeats = table.set_index("name").loc["tf_sampled_softmax_repeats"]
+    assert repeats["sampler"] == "iid(log_uniform by index, m, hits='mask')"
+    assert "last of several copies" in repeats["differs"]
     for name, year, source in zip(table["name"], table["year"], table["source"], strict=True):
         years = [int(found) for found in re.findall(r"\((\d{4})\)", source)]
         assert not years or year in years or name == "log_uniform", (name, years)
