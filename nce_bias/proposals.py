@@ -26,7 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import check_distribution, floating, is_traced, refuse
+from nce_bias._checks import is_traced, refuse
+from nce_bias._gate import floating, normalised, read
 from nce_bias.numerics.arrays import Array, each, is_numpy, log_softmax, namespace
 from nce_bias.problem import Problem
 
@@ -194,13 +195,17 @@ def mixture(a: Proposal, b: Proposal, share: Scalar = 0.5) -> Mixture:
 def from_probabilities(q: Any) -> FromProbabilities:
     """Draw by a fixed q `[V]`, the same for every input.
 
-    Raises ValueError if q is no distribution.
+    It is renormalised where it misses 1 by no more than the precision of its source allows, as a
+    population is. Raises ValueError if q is no distribution.
     """
-    q = floating("q", q)
+    q = read("q", q)
     if q.ndim != 1:
         raise refuse("q", f"got shape {q.shape}", "[V]", "For one row per input write a callable.")
-    check_distribution("q", q)
-    return FromProbabilities(jnp.log(q))
+    q, _ = normalised("q", q, "Give a label that may be drawn a probability above 0.")
+    if is_traced(q):
+        return FromProbabilities(jnp.log(q))
+    with np.errstate(divide="ignore"):  # a label that is never drawn
+        return FromProbabilities(jnp.asarray(np.log(q)))
 
 
 #: Name on the command line and in tables -> factory.

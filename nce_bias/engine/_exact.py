@@ -40,6 +40,7 @@ from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
 from nce_bias.engine.moments import Moments, Rows, assemble
+from nce_bias.golds import Golds, share_of
 from nce_bias.integrals import Rule
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
@@ -159,12 +160,7 @@ def check_asked(problem: Any, sampler: Any, loss: Any) -> None:
 
 def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
-    if (
-        compiled
-        or not sampler.portable
-        or is_traced(problem, sampler, loss)
-        or problem.scores.itemsize < 4
-    ):
+    if compiled or not sampler.portable or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, tolerance, split)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
@@ -188,7 +184,7 @@ class Plan(eqx.Module):
 
 
 def plan_for(
-    problem: Problem, sampler: Sampler, loss: Loss, tolerance: float, split: bool | None
+    problem: Problem, sampler: Sampler, loss: Any, tolerance: float, split: bool | None
 ) -> Plan:
     """Check the values, and size both rules for the widest input."""
     tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
@@ -247,7 +243,8 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
     """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
     def row(inputs):
-        scores, population = inputs
+        scores, targets = inputs
+        population = share_of(targets, scores)
         law = plan.sampler.law(scores, problem.popularity)
         corrected = loss.corrected(scores, law, plan.sampler.m)
 
@@ -260,14 +257,15 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
         lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
         return namespace(lengths).max(lengths)
 
-    return each(row, (problem.score_rows, problem.population_rows))
+    return each(row, (problem.score_rows, problem.target_rows))
 
 
 def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
     shape = _shape(problem, plan.sampler, loss)
 
     def row(inputs):
-        scores, population = inputs
+        scores, targets = inputs
+        population = share_of(targets, scores)
         law = plan.sampler.law(scores, problem.popularity).prepared()
         corrected = loss.corrected(scores, law, plan.sampler.m)
 
@@ -293,7 +291,7 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
             error=error,
         )
 
-    rows = (problem.score_rows, problem.population_rows)
+    rows = (problem.score_rows, problem.target_rows)
     block = max(1, BLOCK // (CHUNK * shape.size))
     return each(row, rows, batch_size=block if block > 1 else None)
 
@@ -307,7 +305,10 @@ def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:
         return 0
     if is_traced(problem):
         return problem.labels if split or shape.coupled else 0
-    population = np.atleast_2d(np.asarray(problem.population))
+    if isinstance(problem.targets, Golds):
+        population = np.asarray(problem.targets.shares)
+    else:
+        population = np.asarray(problem.population_rows)
     occurs = population > np.finfo(population.dtype).eps / problem.labels
     most = int(np.max(np.count_nonzero(occurs, axis=-1)))
     golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))

@@ -376,6 +376,12 @@ def _npy(values, **options):
             "its values are of type complex128. Save real numbers: np.save(path, "
             "np.asarray(values, dtype=float)).",
         ),
+        (
+            "a.npy",
+            _npy(np.array([1, 2], jnp.bfloat16)),
+            "its values are of type |V2. NumPy's files forget bfloat16: save "
+            "array.astype(np.float32).",
+        ),
         ("a.npy", _npy(np.array(["a", "b"])), "its values are of type <U1. Save real"),
         ("a.npy", _npy(np.array([True, False])), "its values are of type bool. Save real"),
         (
@@ -430,7 +436,11 @@ def test_damaged_archives_are_refused(files):
         ("a.npy", _npy(np.array([1, 2], np.float32)), [1, 2], np.float32),
         ("a.npy", _npy(np.array([1, 2], np.float16)), [1, 2], np.float32),
         ("a.npy", _npy(np.array([1, 2])), [1, 2], np.float64),
-        ("a.npy", _npy(np.array([[1, -np.inf]])), [[1, -np.inf]], np.float64),
+        ("a.npy", _npy(np.array([1, 2], ">f8")), [1, 2], np.float64),
+        ("a.npy", _npy(np.array([1, 2], ">f4")), [1, 2], np.float32),
+        ("a.npy", _npy(np.array([1, 2], np.longdouble)), [1, 2], np.float64),
+        # one row is one input, as in a .csv
+        ("a.npy", _npy(np.array([[1, -np.inf]])), [1, -np.inf], np.float64),
         ("a.npz", _npz(anything=np.array([1.0, 2.0])), [1, 2], np.float64),
         ("a.npz", _npz(q=np.zeros(2), scores=np.array([1.0, 2.0])), [1, 2], np.float64),
         ("a.csv", b"1,2.5\n-inf,4\n", [[1, 2.5], [-np.inf, 4]], np.float64),

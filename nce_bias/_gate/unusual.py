@@ -1,0 +1,40 @@
+"""A word where an input is legal and yet looks like a mistake; no number ever changes for it."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import warnings
+
+import numpy as np
+
+#: Frames of the library are not where the mistake is.
+PACKAGE = str(pathlib.Path(__file__).resolve().parents[1])
+
+
+class UnusualInput(UserWarning):
+    """An input that is computed as it stands and looks like a mistake.
+
+    Where it is meant, ``warnings.filterwarnings("ignore", category=nb.UnusualInput)`` switches the
+    word off.
+    """
+
+
+def remark(text: str) -> None:
+    """Warn at the user's line, where Python says each text once."""
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    off = 'warnings.filterwarnings("ignore", category=nb.UnusualInput)'
+    warnings.warn(f"{text} ({off} switches this off.)", UnusualInput, stacklevel=level)
+
+
+def look_like_probabilities(rows: np.ndarray) -> bool:
+    """Whether every row is a distribution that logarithms or scores hardly are by chance.
+
+    Whole numbers, such as a row of one-hot scores, are no evidence.
+    """
+    rows = np.asarray(rows, np.float64)
+    if not np.all((rows >= 0) & (rows <= 1)) or np.all(rows == np.rint(rows)):
+        return False
+    return bool(np.all(np.abs(rows.sum(axis=-1) - 1) < 1e-5))
