@@ -86,7 +86,7 @@ class Problem(eqx.Module):
         popularity, missed_popularity = read_popularity(
             popularity, weights, population, scores.shape[-1]
         )
-        dtype = _working_type(scores, population, popularity, weights)
+        dtype = jnp.result_type(float)
         self.scores = _cast(scores, dtype)
         self.targets = jax.tree.map(lambda leaf: _cast(leaf, dtype), population)
         self.popularity = _cast(popularity, dtype)
@@ -259,12 +259,6 @@ class Problem(eqx.Module):
         if is_traced(self.renormalised) or not np.any(self.renormalised):
             return ""
         return f", probabilities renormalised by {float(np.max(self.renormalised)):.1g}"
-
-
-def _working_type(*values: Any) -> Any:
-    """JAX's default float, or what traced values have beyond it."""
-    kinds = (leaf.dtype for leaf in jax.tree.leaves(values))
-    return jnp.result_type(float, *(k for k in kinds if jnp.issubdtype(k, jnp.floating)))
 
 
 def _cast(array: Any, dtype: Any) -> jax.Array:

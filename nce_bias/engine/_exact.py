@@ -56,6 +56,7 @@ from nce_bias.numerics.arrays import (
     to_numpy,
     top_k,
 )
+from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -64,6 +65,12 @@ from nce_bias.samplers import Sampler
 CHEAP = 4096
 #: The same for a separable law, where the split is a matrix product.
 MATRIX = 2**24
+#: Nats of log t from which on wide gaps between log-weights are closed (`numerics.gaps`) ...
+LONG = 500.0
+#: ... and how many there may be then: some four million nodes.
+LONGEST = 1e6
+#: Entries of the [nodes, labels] matrices of a split variance, half a gigabyte each.
+MOST_HELD = 2**26
 #: Terms that NumPy takes, some 60 ns each: about a second, a third of what a compilation takes.
 MOST_TERMS = 2**24
 
@@ -199,12 +206,36 @@ def plan_for(
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
             return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
-        measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
-        lengths = measure(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
-    nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
+        measured = Plan(sized, rule, _golds(problem, shape, None))
+        longest = _longest(problem, loss, measured)
+        if not longest <= LONG:
+            rule = Rule(sized.m, 0, tolerance, closes_gaps=True)
+            longest = _longest(problem, loss, Plan(sized, rule, measured.golds))
+            _check_length(longest)
+    nodes = nodes_for(longest, step_for(tolerance))
     by_gold = golds if golds and not shape.together else 1
     terms = len(problem.weights) * by_gold * nodes * shape.size
-    return Plan(sized, Rule(sized.m, nodes, tolerance), golds, terms)
+    if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
+        golds = 0
+    return Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds, terms)
+
+
+def _longest(problem: Problem, loss: ExactLoss, plan: Plan) -> float:
+    """The length of the rule in log t that the widest input needs."""
+    measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
+    return float(np.max(np.asarray(measure(problem, loss, plan))))
+
+
+def _check_length(longest: float) -> None:
+    """Refuse scores that spread over so many nats, in so many steps, that it takes hours."""
+    if not longest <= LONGEST:
+        raise refuse(
+            "scores",
+            f"corrected, they spread over {longest:.3g} nats, in more than {MOST} steps",
+            f"at most {LONGEST:.0g} nats besides {MOST} wide gaps",
+            "Divide them by a temperature, or set labels that no one picks to -inf, and their "
+            "population to 0.",
+        )
 
 
 class Shape(NamedTuple):
