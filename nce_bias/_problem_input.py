@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import is_traced, refuse
-from nce_bias._gate import normalised, read
+from nce_bias._gate import look_like_probabilities, normalised, read, remark
 from nce_bias.golds import Golds
 
 #: What to do about a row of zeros.
@@ -19,6 +19,20 @@ SEEN = "Leave popularity out for weights @ population."
 
 def read_scores(scores: Any) -> Any:
     """Scores `[V]` or `[X, V]`: at least two labels, numbers or -inf, one finite in each row."""
+    scores = read_shaped(scores)
+    if is_traced(scores):
+        return scores
+    _check_values(np.atleast_2d(scores))
+    if look_like_probabilities(scores):
+        remark(
+            "scores: every row consists of probabilities that sum to 1, as after a softmax. Scores "
+            "are logarithms up to a constant: pass the logits, or np.log(scores)."
+        )
+    return scores
+
+
+def read_shaped(scores: Any) -> Any:
+    """Scores of a legal shape, their values not looked at."""
     scores = read("scores", scores)
     if scores.ndim not in (1, 2):
         raise refuse(
@@ -34,8 +48,6 @@ def read_scores(scores: Any) -> Any:
             "at least one input and two labels",
             "With fewer than two labels there is no wrong label to draw.",
         )
-    if not is_traced(scores):
-        _check_values(np.atleast_2d(scores))
     return scores
 
 

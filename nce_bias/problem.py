@@ -13,7 +13,13 @@ from jaxtyping import Float
 
 from nce_bias._checks import is_traced, refuse
 from nce_bias._gate import read
-from nce_bias._problem_input import read_popularity, read_population, read_scores, read_weights
+from nce_bias._problem_input import (
+    read_popularity,
+    read_population,
+    read_scores,
+    read_shaped,
+    read_weights,
+)
 from nce_bias.golds import Golds, Population, read_golds
 from nce_bias.numerics.arrays import (
     Array,
@@ -54,7 +60,8 @@ class Problem(eqx.Module):
     Notes
     -----
     Any array-like that holds numbers will do: NumPy of every byte order and type, JAX, PyTorch,
-    pandas, masked arrays with nothing masked; a SciPy matrix as population. All is computed in
+    pandas, masked arrays with nothing masked; a SciPy matrix as population. Rows of scores that
+    are probabilities get a word (`nb.UnusualInput`). All is computed in
     JAX's default float (float64 where x64 is on, whatever the precision of the input), and the
     `error` of each result says what that costs.
 
@@ -130,7 +137,7 @@ class Problem(eqx.Module):
         >>> problem.population.tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
         """
-        scores = read_scores(scores)
+        scores = read_shaped(scores)
         inputs = None if scores.ndim == 1 else scores.shape[0]
         population = read_golds(golds, shares, inputs, scores.shape[-1])
         return cls(scores, population, popularity, weights)

@@ -34,7 +34,9 @@ def look_like_probabilities(rows: np.ndarray) -> bool:
 
     Whole numbers, such as a row of one-hot scores, are no evidence.
     """
-    rows = np.asarray(rows, np.float64)
-    if not np.all((rows >= 0) & (rows <= 1)) or np.all(rows == np.rint(rows)):
-        return False
-    return bool(np.all(np.abs(rows.sum(axis=-1) - 1) < 1e-5))
+    rows = np.atleast_2d(rows)
+    for part in (rows[:1], rows):  # one row tells nearly always
+        within = np.all((part >= 0) & (part <= 1)) and not np.all(part == np.rint(part))
+        if not within or np.any(np.abs(part.sum(axis=-1, dtype=np.float64) - 1) > 1e-5):
+            return False
+    return True

@@ -124,7 +124,7 @@ class Integrand(Expectation):
     def _logarithms(self) -> Float[Array, ""]:
         """The largest logarithm that is rounded; the rule's own reach 64.
 
-        A negative whose exposure is below e^-64 at every node weighs nothing, however it is rounded.
+        A negative whose exposure is below e^-64 at every node weighs nothing, rounded or not.
         """
         xp = namespace(self.share)
         counts = self.log_negative > -64 - self._ends[1]
