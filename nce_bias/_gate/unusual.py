@@ -6,10 +6,17 @@ import pathlib
 import sys
 import warnings
 
+import equinox
+import jax
+import jaxtyping
 import numpy as np
 
-#: Frames of the library are not where the mistake is.
-PACKAGE = str(pathlib.Path(__file__).resolve().parents[1])
+#: Frames of the library, and of what calls it back, are not where the mistake is.
+BETWEEN = (
+    str(pathlib.Path(__file__).resolve().parents[1]),
+    *(str(pathlib.Path(str(module.__file__)).parent) for module in (equinox, jax, jaxtyping)),
+    "<",  # code that was generated
+)
 
 
 class UnusualInput(UserWarning):
@@ -23,7 +30,7 @@ class UnusualInput(UserWarning):
 def remark(text: str) -> None:
     """Warn at the user's line, where Python says each text once."""
     level, frame = 1, sys._getframe()
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and frame.f_code.co_filename.startswith(BETWEEN):
         level, frame = level + 1, frame.f_back
     off = 'warnings.filterwarnings("ignore", category=nb.UnusualInput)'
     warnings.warn(f"{text} ({off} switches this off.)", UnusualInput, stacklevel=level)

@@ -154,8 +154,8 @@ REFUSED = {
     ),
     "missing": (
         pd.Series([1.0, None], dtype="Float64"),
-        "scores: got <NA> at [1], which is not a number; " + AN_ARRAY + " Leave columns of names "
-        "out and fill what is missing, as by frame.select_dtypes('number').fillna(0).",
+        "scores: got nan at input 0, label 1; expected finite numbers or -inf. "
+        "Find the overflow or the missing value upstream; nothing was computed.",
     ),
     "none": (
         [0.5, None],
@@ -299,10 +299,11 @@ def test_few_printed_digits_are_no_excuse(row):
 
 
 def test_what_values_can_be():
-    assert allowed_miss(np.array([1 / 3, 2 / 3])) == np.sqrt(np.finfo(float).eps)
-    assert allowed_miss(np.float32([1 / 3, 2 / 3])) == np.sqrt(np.finfo(np.float32).eps)
-    assert allowed_miss(np.array([0.123456, 0.876543])) == pytest.approx(1e-6)
+    assert allowed_miss(np.array([1 / 3, 2 / 3])) == pytest.approx(2**-26)
+    assert allowed_miss(np.float32([1 / 3, 2 / 3])) == pytest.approx(2**-11.5)
+    assert allowed_miss(np.array([0.123456, 0.876543])) == pytest.approx(5e-6)  # six digits
     assert allowed_miss(np.array([0.123457, 1.23457e-4])) == pytest.approx(5e-6)
+    assert allowed_miss(np.full(100, 0.010101)) == pytest.approx(5e-5)  # a hundred of six decimals
     assert allowed_miss(np.array([0.25, 0.75])) == 2**-7  # of bfloat16
 
 
@@ -438,7 +439,7 @@ def test_a_whole_number_is_a_seed():
         nb.monte_carlo(problem, TWO, key=key, draws=64) for key in (0, jax.random.key(0))
     )
     np.testing.assert_array_equal(by_seed.selection, by_key.selection)
-    np.testing.assert_array_equal(random_key(np.int64(3)), jax.random.key(3))
+    assert random_key(np.int64(3)) == jax.random.key(3)
     raises(
         "key: got 'seed'; expected a key of JAX, or a whole number as its seed. "
         "Pass key=jax.random.key(0).",
@@ -503,6 +504,15 @@ def test_masked_labels_that_are_drawn():
     )
     for proposal in (nb.model(), nb.popularity()):  # the default popularity is 0 there
         assert said(lambda q=proposal: nb.exact(problem, nb.iid(q, 2))) == []
+
+
+def test_targets_numbered_from_one():
+    (word,) = said(lambda: nb.data.from_arrays("ab", [1, 2]))
+    assert word == (
+        "targets: they run from 1 to 2, and labels are numbered from 0, so that label 0 is never "
+        "seen. Pass targets - 1 where numbers begin with 1, or labels= where label 0 is meant."
+    )
+    assert said(lambda: nb.data.from_arrays("ab", [1, 2], labels=3)) == []
 
 
 def test_a_word_is_said_once_and_can_be_switched_off():
