@@ -43,7 +43,7 @@ def in_float32(problem):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("sampler", [TWO, nb.without_replacement(nb.uniform(), 2)], ids=str)
 def test_a_mask_where_the_population_is_zero(mask, sampler):
-    problem = nb.Problem(np.float32([0.5, -0.2, 0.1, mask]), np.float32([0.5, 0.3, 0.2, 0]))
+    problem = nb.Problem(*np.array([[0.5, -0.2, 0.1, mask], [0.5, 0.3, 0.2, 0]], np.float32))
     for asked, known in ((problem, 1e-12), (in_float32(problem), 1e-3)):
         found = nb.exact(asked, sampler)
         assert found.status == "ok"
