@@ -122,5 +122,8 @@ def for_each_gold(
         sums = at.sums()
         return sums, at.error(), xp.sum(sums.gradient**2)
 
-    by_gold = each(alone, which)
-    return jax.tree.map(lambda leaf: xp.tensordot(share, leaf, 1), by_gold)
+    def averaged(leaf):
+        occurs = (share > 0).reshape(-1, *[1] * (leaf.ndim - 1))
+        return xp.tensordot(share, xp.where(occurs, leaf, 0.0), 1)  # no 0 times infinity
+
+    return jax.tree.map(averaged, each(alone, which))
