@@ -263,9 +263,8 @@ class Problem(eqx.Module):
     @property
     def note(self) -> str:
         """By how much probabilities were renormalised, in words; empty where they were not."""
-        if is_traced(self.renormalised) or not np.any(self.renormalised):
-            return ""
-        return f", probabilities renormalised by {float(np.max(self.renormalised)):.1g}"
+        missed = 0.0 if is_traced(self.renormalised) else np.max(np.asarray(self.renormalised))
+        return f", probabilities renormalised by {missed:.1g}" if missed else ""
 
 
 def _cast(array: Any, dtype: Any) -> jax.Array:

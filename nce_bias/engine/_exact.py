@@ -336,10 +336,8 @@ def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:
         return 0
     if is_traced(problem):
         return problem.labels if split or shape.coupled else 0
-    if isinstance(problem.targets, Golds):
-        population = np.asarray(problem.targets.shares)
-    else:
-        population = np.asarray(problem.population_rows)
+    kept = problem.targets
+    population = np.atleast_2d(np.asarray(kept.shares if isinstance(kept, Golds) else kept))
     occurs = population > np.finfo(population.dtype).eps / problem.labels
     most = int(np.max(np.count_nonzero(occurs, axis=-1)))
     golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))
