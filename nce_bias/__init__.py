@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from nce_bias import presets
 from nce_bias._checks import NoExactMethod
 from nce_bias._fixed_point import FixedPoint, fixed_point
+from nce_bias._gate import UnusualInput
 from nce_bias._sweep import sweep
 from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.engine._exact import exact
@@ -91,6 +92,7 @@ __all__ = [
     "Problem",
     "SamplerCheck",
     "ScoreModel",
+    "UnusualInput",
     "binary_nce",
     "check_sampler",
     "data",

@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 
 
@@ -51,62 +49,6 @@ def _a(noun: str) -> str:
 def refuse(argument: str, given: str, expected: str, remedy: str) -> ValueError:
     """One sentence each: what was given, what was expected, what to do."""
     return ValueError(f"{argument}: {given}; expected {expected}. {remedy}")
-
-
-def floating(argument: str, value: Any) -> jax.Array:
-    """`value` as a floating JAX array (integers and booleans become the default float)."""
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise refuse(
-            argument,
-            f"got {type(value).__name__}, which is not an array of numbers",
-            "anything jnp.asarray takes (NumPy, JAX, nested lists of equal lengths)",
-            "Convert it to a rectangular array of floats first.",
-        ) from error
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise refuse(argument, f"got dtype {array.dtype}", "real numbers", "Take the real part.")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(jnp.result_type(float))
-    return array
-
-
-def check_distribution(argument: str, rows: jax.Array) -> None:
-    """Rows are probabilities: finite, not negative, each summing to 1 within rounding.
-
-    The tolerance is sqrt(eps) of the dtype: it admits a float sum over many labels and refuses
-    anything that a forgotten normalisation would leave.
-    """
-    if is_traced(rows):
-        return
-    values = np.asarray(rows)
-    flat = values.reshape(-1, values.shape[-1])
-    for index, row in enumerate(flat):
-        where = f"row {index}" if values.ndim > 1 else "it"
-        if not np.all(np.isfinite(row)):
-            label = int(np.flatnonzero(~np.isfinite(row))[0])
-            raise refuse(
-                argument,
-                f"{where} has {row[label]} at label {label}",
-                "finite probabilities",
-                "Remove or repair the offending row.",
-            )
-        if row.min() < 0:
-            label = int(row.argmin())
-            raise refuse(
-                argument,
-                f"{where} has the negative entry {row[label]:g} at label {label}",
-                "probabilities >= 0",
-                "Pass probabilities, not log-probabilities or scores.",
-            )
-        total = float(row.sum(dtype=np.float64))
-        if abs(total - 1) > np.sqrt(np.finfo(row.dtype).eps):
-            raise refuse(
-                argument,
-                f"{where} sums to {total:.9g}",
-                "a sum of 1",
-                f"Normalise it: {argument} / {argument}.sum(-1, keepdims=True).",
-            )
 
 
 def check_count(argument: str, value: Any, *, least: int = 1) -> int:

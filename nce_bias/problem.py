@@ -11,8 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import check_distribution, floating, is_traced, refuse
-from nce_bias.numerics.arrays import Array, log_softmax, namespace, to_jax, to_numpy
+from nce_bias._checks import is_traced, refuse
+from nce_bias._gate import read
+from nce_bias._problem_input import (
+    read_popularity,
+    read_population,
+    read_scores,
+    read_shaped,
+    read_weights,
+)
+from nce_bias.golds import Golds, Population, read_golds
+from nce_bias.numerics.arrays import (
+    Array,
+    log_softmax,
+    logsumexp,
+    namespace,
+    to_jax,
+    to_numpy,
+)
 
 
 class Problem(eqx.Module):
@@ -23,11 +39,12 @@ class Problem(eqx.Module):
 
     Parameters
     ----------
-    scores : array [V] or [X, V]
+    scores : array-like [V] or [X, V]
         s(x, y) in nats. -inf is legal: such a label has p = 0 and a proposal built on the scores
         never draws it. NaN and +inf are refused.
     population : array, same shape as `scores`
-        pop(y|x); each row sums to 1. A one-hot row is one observed gold.
+        pop(y|x); each row sums to 1. A one-hot row is one observed gold. One row for all, `[V]`, is
+        taken for scores `[1, V]`.
     popularity : array [V], optional
         pop(y), what popularity negatives are drawn from. Default: `weights @ population`.
     weights : array [X], optional
@@ -42,9 +59,15 @@ class Problem(eqx.Module):
 
     Notes
     -----
-    The dtype is that of the arguments (the widest of the floating ones): float32 input is computed
-    in float32 and the `error` of each result says what that costs. Values are not checked inside
-    a user's own `jax.jit`.
+    Any array-like that holds numbers will do: NumPy of every byte order and type, JAX, PyTorch,
+    pandas, masked arrays with nothing masked; a SciPy matrix as population. Rows of scores that
+    are probabilities get a word (`nb.UnusualInput`). All is computed in
+    JAX's default float (float64 where x64 is on, whatever the precision of the input), and the
+    `error` of each result says what that costs.
+
+    Probabilities that miss 1 by no more than the precision of their source allows (a softmax taken
+    in float32, six printed decimals) are renormalised; `renormalised` holds the largest miss, and
+    the `method` of every result says so. Values are not checked inside a user's own `jax.jit`.
 
     Examples
     --------
@@ -56,68 +79,132 @@ class Problem(eqx.Module):
     """
 
     scores: Float[Array, "*X V"]
-    population: Float[Array, "*X V"]
+    targets: Population
     popularity: Float[Array, " V"]
     weights: Float[Array, " X_or_1"]
+    renormalised: Float[Array, ""]
 
     def __init__(
         self, scores: Any, population: Any, popularity: Any = None, weights: Any = None
     ) -> None:
-        scores = floating("scores", scores)
-        population = floating("population", population)
-        if scores.ndim not in (1, 2):
-            raise refuse(
-                "scores",
-                f"got shape {scores.shape}",
-                "[V] or [X, V]",
-                "Flatten all inputs into one leading axis.",
-            )
-        if scores.shape != population.shape:
-            raise refuse(
-                "population",
-                f"got shape {population.shape}",
-                f"the shape of scores, {scores.shape}",
-                "Give one row pop(.|x) for each row of scores.",
-            )
-        labels = scores.shape[-1]
-        if scores.size == 0 or labels < 2:
-            raise refuse(
-                "scores",
-                f"got shape {scores.shape}",
-                "at least one input and two labels",
-                "With fewer than two labels there is no wrong label to draw.",
-            )
-        rows = 1 if scores.ndim == 1 else scores.shape[0]
-        if weights is None:
-            weights = jnp.asarray(np.full(rows, 1 / rows, dtype=population.dtype))
-        weights = floating("weights", weights)
-        if weights.shape != (rows,):
-            raise refuse(
-                "weights", f"got shape {weights.shape}", f"[X] = ({rows},)", "One pop(x) per input."
-            )
-        _check_scores(scores)
-        check_distribution("population", population)
-        check_distribution("weights", weights)
-        if popularity is None:
-            factors = (weights, population.reshape(rows, labels))
-            popularity = (
-                np.matmul(*to_numpy(factors)) if not is_traced(*factors) else jnp.matmul(*factors)
-            )
-        else:
-            popularity = floating("popularity", popularity)
-            if popularity.shape != (labels,):
-                raise refuse(
-                    "popularity",
-                    f"got shape {popularity.shape}",
-                    f"[V] = ({labels},)",
-                    "One pop(y) per label.",
-                )
-            check_distribution("popularity", popularity)
-        dtype = jnp.result_type(scores, population, popularity, weights)
+        scores = read_scores(scores)
+        population, missed = read_population(population, scores)
+        weights, missed_weights = read_weights(weights, scores)
+        popularity, missed_popularity = read_popularity(
+            popularity, weights, population, scores.shape[-1]
+        )
+        dtype = jnp.result_type(float)
         self.scores = _cast(scores, dtype)
-        self.population = _cast(population, dtype)
+        self.targets = jax.tree.map(lambda leaf: _cast(leaf, dtype), population)
         self.popularity = _cast(popularity, dtype)
         self.weights = _cast(weights, dtype)
+        self.renormalised = _cast(np.max([missed, missed_weights, missed_popularity]), dtype)
+
+    @classmethod
+    def from_golds(
+        cls,
+        scores: Any,
+        golds: Any,
+        popularity: Any = None,
+        weights: Any = None,
+        *,
+        shares: Any = None,
+    ) -> Problem:
+        """A problem whose population is one observed gold an input, given as an integer.
+
+        No row of V probabilities is made for it: beside the scores, memory is O(X + V).
+
+        Parameters
+        ----------
+        scores : array-like [V] or [X, V]
+            As for `Problem`.
+        golds : integers [X]
+            The number of the observed label of each input, from 0 to V - 1; one integer for scores
+            `[V]`. Several observed golds an input: `[X, G]`.
+        popularity, weights
+            As for `Problem`; by default pop(y) is how often each label is a gold.
+        shares : array-like [X, G], optional
+            pop(y|x) of each of several golds; 0 where a row has fewer. Default: equal shares.
+
+        Raises
+        ------
+        ValueError
+            Golds that are floats, out of range, or not one for each row; what `Problem` refuses.
+
+        Examples
+        --------
+        >>> problem = Problem.from_golds([[1.0, 0.0, -1.0], [0.0, 2.0, 0.0]], [0, 2])
+        >>> problem.population.tolist()
+        [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+        """
+        scores = read_shaped(scores)
+        inputs = None if scores.ndim == 1 else scores.shape[0]
+        population = read_golds(golds, shares, inputs, scores.shape[-1])
+        return cls(scores, population, popularity, weights)
+
+    @classmethod
+    def from_embeddings(
+        cls,
+        queries: Any,
+        labels: Any,
+        golds: Any,
+        popularity: Any = None,
+        temperature: float = 1.0,
+        *,
+        weights: Any = None,
+    ) -> Problem:
+        """A problem of two towers: scores are inner products over a temperature.
+
+        Parameters
+        ----------
+        queries : array-like [X, d] or [d]
+            One row for each input.
+        labels : array-like [V, d]
+            One row for each label.
+        golds, popularity, weights
+            As for `from_golds`.
+        temperature : float
+            What inner products are divided by, above 0. For cosines normalise both sides first.
+
+        Raises
+        ------
+        ValueError
+            Sides of different width, a temperature that is not positive, what `from_golds` refuses.
+
+        Examples
+        --------
+        >>> problem = Problem.from_embeddings([[1.0, 0.0]], [[1.0, 0.0], [0.6, 0.8]], [0])
+        >>> problem.scores.tolist()
+        [[1.0, 0.6]]
+        """
+        queries, labels = (
+            read(name, side) for name, side in (("queries", queries), ("labels", labels))
+        )
+        if labels.ndim != 2 or queries.ndim not in (1, 2) or queries.shape[-1] != labels.shape[-1]:
+            raise refuse(
+                "queries, labels",
+                f"got shapes {queries.shape} and {labels.shape}",
+                "[X, d] and [V, d] of one width d",
+                "Give both sides as the two towers leave them, one row an input and a label.",
+            )
+        if not temperature > 0:
+            raise refuse(
+                "temperature", f"got {temperature!r}", "a number > 0", "Leave it out for 1."
+            )
+        if is_traced(queries, labels):
+            return cls.from_golds(queries @ labels.T / temperature, golds, popularity, weights)
+        working = np.dtype(jnp.result_type(float))
+        with np.errstate(all="ignore"):  # what overflows is refused by name
+            scores = queries.astype(working) @ labels.T.astype(working)
+            scores /= working.type(temperature)
+        return cls.from_golds(scores, golds, popularity, weights)
+
+    @property
+    def population(self) -> Float[Array, "*X V"]:
+        """pop(y|x), in full also where golds were given."""
+        if isinstance(self.targets, Golds):
+            return self.targets.rows(self.labels).reshape(self.scores.shape)
+        return self.targets
 
     @property
     def labels(self) -> int:
@@ -131,8 +218,15 @@ class Problem(eqx.Module):
 
     @property
     def population_rows(self) -> Float[Array, "X V"]:
-        """The population with an axis of inputs, whether or not one was given."""
-        return namespace(self.population).atleast_2d(self.population)
+        """The population with an axis of inputs, whether or not one was given, in full."""
+        if isinstance(self.targets, Golds):
+            return self.targets.rows(self.labels)
+        return namespace(self.targets).atleast_2d(self.targets)
+
+    @property
+    def target_rows(self) -> Population:
+        """The population with an axis of inputs as it is kept; `share_of` makes a row of one."""
+        return self.targets if isinstance(self.targets, Golds) else self.population_rows
 
     @property
     def log_model(self) -> Float[Array, "*X V"]:
@@ -163,13 +257,25 @@ class Problem(eqx.Module):
             return f"Problem({labels} labels, {inputs}, traced, {self.scores.dtype})"
         return (
             f"Problem({labels} labels, {inputs}, entropy {float(self.entropy):.3f} nats, "
-            f"cross entropy {float(self.cross_entropy):.3f} nats, {self.scores.dtype})"
+            f"cross entropy {float(self.cross_entropy):.3f} nats, {self.scores.dtype}{self.note})"
         )
 
+    @property
+    def note(self) -> str:
+        """By how much probabilities were renormalised, in words; empty where they were not."""
+        missed = 0.0 if is_traced(self.renormalised) else np.max(np.asarray(self.renormalised))
+        return f", probabilities renormalised by {missed:.1g}" if missed else ""
 
-def _cast(array: Array, dtype: Any) -> jax.Array:
-    """As a JAX array of that type, without compiling where the values are concrete."""
-    return array.astype(dtype) if is_traced(array) else jnp.asarray(np.asarray(array).astype(dtype))
+
+def _cast(array: Any, dtype: Any) -> jax.Array:
+    """As a JAX array of that type, without compiling where the values are concrete.
+
+    Integers stay what they are.
+    """
+    if is_traced(array):
+        return array.astype(dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+    array = np.asarray(array)
+    return jnp.asarray(array.astype(dtype, copy=False) if array.dtype.kind == "f" else array)
 
 
 def _like(array: Array, value: Array) -> Array:
@@ -177,36 +283,20 @@ def _like(array: Array, value: Array) -> Array:
 
 
 def _entropy(problem: Problem) -> Float[Array, ""]:
-    rows, xp = problem.population_rows, namespace(problem.population)
+    if isinstance(problem.targets, Golds):
+        return problem.weights @ problem.targets.entropies
+    rows, xp = problem.population_rows, namespace(problem.targets)
     terms = xp.where(rows > 0, -rows * xp.log(xp.where(rows > 0, rows, 1.0)), 0.0)
     return problem.weights @ xp.sum(terms, axis=-1)
 
 
 def _cross_entropy(problem: Problem) -> Float[Array, ""]:
-    rows, xp = problem.population_rows, namespace(problem.population)
-    log_model = log_softmax(problem.score_rows)
+    scores, xp = problem.score_rows, namespace(problem.scores)
+    if isinstance(problem.targets, Golds):
+        rows = problem.targets.shares
+        log_model = xp.take_along_axis(scores, problem.targets.labels, axis=-1)
+        log_model = log_model - logsumexp(scores)[:, None]
+    else:
+        rows, log_model = problem.population_rows, log_softmax(scores)
     terms = xp.where(rows > 0, -rows * xp.where(rows > 0, log_model, 0.0), 0.0)
     return problem.weights @ xp.sum(terms, axis=-1)
-
-
-def _check_scores(scores: jax.Array) -> None:
-    if is_traced(scores):
-        return
-    rows = np.atleast_2d(np.asarray(scores))
-    bad = np.isnan(rows) | np.isposinf(rows)
-    if bad.any():
-        row, label = (int(i) for i in np.argwhere(bad)[0])
-        raise refuse(
-            "scores",
-            f"got {rows[row, label]} at input {row}, label {label}",
-            "finite numbers or -inf",
-            "Find the overflow or the missing value upstream; nothing was computed.",
-        )
-    empty = np.flatnonzero(~np.isfinite(rows).any(axis=-1))
-    if empty.size:
-        raise refuse(
-            "scores",
-            f"every score of input {int(empty[0])} is -inf",
-            "at least one finite score in each row",
-            "Remove that input: its softmax does not exist.",
-        )

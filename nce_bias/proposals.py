@@ -26,13 +26,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import check_distribution, floating, is_traced, refuse
+from nce_bias._checks import is_traced, refuse
+from nce_bias._gate import floating, look_like_probabilities, normalised, read, remark
 from nce_bias.numerics.arrays import Array, each, is_numpy, log_softmax, namespace
 from nce_bias.problem import Problem
 
 #: A number, traced or not.
 Scalar = float | int | np.number | Float[Array, ""]
 Proposal = Callable[[Float[Array, " V"], Float[Array, " V"]], Float[Array, " V"]]
+
+
+#: A score so far below the row's largest is a mask: half precision has -1e4 or -65504 for -inf.
+MASK = 9e3
 
 
 class Uniform(eqx.Module):
@@ -194,13 +199,17 @@ def mixture(a: Proposal, b: Proposal, share: Scalar = 0.5) -> Mixture:
 def from_probabilities(q: Any) -> FromProbabilities:
     """Draw by a fixed q `[V]`, the same for every input.
 
-    Raises ValueError if q is no distribution.
+    It is renormalised where it misses 1 by no more than the precision of its source allows, as a
+    population is. Raises ValueError if q is no distribution.
     """
-    q = floating("q", q)
+    q = read("q", q)
     if q.ndim != 1:
         raise refuse("q", f"got shape {q.shape}", "[V]", "For one row per input write a callable.")
-    check_distribution("q", q)
-    return FromProbabilities(jnp.log(q))
+    q, _ = normalised("q", q, "Give a label that may be drawn a probability above 0.")
+    if is_traced(q):
+        return FromProbabilities(jnp.log(q))
+    with np.errstate(divide="ignore"):  # a label that is never drawn
+        return FromProbabilities(jnp.asarray(np.log(q)))
 
 
 #: Name on the command line and in tables -> factory.
@@ -227,9 +236,8 @@ def log_proposal(
         log_q = floating(name, proposal(jax.lax.stop_gradient(scores), popularity))
     elif getattr(proposal, "portable", False):
         log_q = proposal(scores, popularity)
-    else:  # a user's own is written in jax.numpy
-        log_q = proposal(jnp.asarray(scores), jnp.asarray(popularity))
-        log_q = np.asarray(floating(name, log_q))
+    else:
+        log_q = _of_a_user(proposal, scores, popularity)
     if log_q.shape != scores.shape:
         raise refuse(
             f"proposal {describe(proposal)}",
@@ -238,6 +246,12 @@ def log_proposal(
             "Return one log-probability per label, for one input at a time.",
         )
     return log_softmax(log_q.astype(scores.dtype))
+
+
+def _of_a_user(proposal: Proposal, scores: Array, popularity: Array) -> np.ndarray:
+    """What a proposal written in jax.numpy returns, unnormalised."""
+    log_q = proposal(jnp.asarray(scores), jnp.asarray(popularity))
+    return np.asarray(floating(f"proposal {describe(proposal)}", log_q))
 
 
 def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
@@ -274,7 +288,9 @@ def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> No
             "Guard its logarithms and divisions; nothing was computed.",
         )
     support = np.isfinite(log_q)
-    occurs = np.atleast_2d(np.asarray(problem.population)) > 0
+    _remark_on_masked(proposal, problem, support)
+    _remark_on_probabilities(proposal, problem)
+    occurs = np.asarray(problem.population_rows) > 0
     stuck = removed & occurs & support & (support.sum(axis=-1, keepdims=True) == 1)
     if stuck.any():
         row, label = (int(i) for i in np.argwhere(stuck)[0])
@@ -286,13 +302,45 @@ def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> No
         )
 
 
+def _remark_on_masked(proposal: Proposal, problem: Problem, support: np.ndarray) -> None:
+    """A word about labels that a mask took out of the scores, and that q draws all the same."""
+    scores = np.asarray(problem.score_rows)
+    top = scores.max(axis=-1, keepdims=True)
+    if reads_scores(proposal) or not np.any(scores < top - MASK):
+        return
+    drawn = (scores < top - MASK) & support & (np.asarray(problem.population_rows) == 0)
+    if drawn.any():
+        row, label = (int(i) for i in np.argwhere(drawn)[0])
+        remark(
+            f"proposal {describe(proposal)}: it draws labels that a score of "
+            f"{scores[row, label]:g} masks (label {label} of input {row}, {int(drawn.sum())} in "
+            "all). Such a draw takes a negative's place and adds nothing; a proposal with q = 0 "
+            "there, such as one of the scores, never does."
+        )
+
+
+def _remark_on_probabilities(proposal: Proposal, problem: Problem) -> None:
+    """A word about a user's proposal that returns q where log q is meant."""
+    if isinstance(proposal, Mixture):
+        for part in (proposal.a, proposal.b):
+            _remark_on_probabilities(part, problem)
+    elif not isinstance(proposal, eqx.Module):
+        given = _of_a_user(proposal, problem.score_rows[0], problem.popularity)
+        if given.shape == problem.scores.shape[-1:] and look_like_probabilities(given):
+            remark(
+                f"proposal {describe(proposal)}: it returned probabilities that sum to 1, and is "
+                "taken to have returned logarithms. Return jnp.log of them, or "
+                "jax.nn.log_softmax in place of jax.nn.softmax."
+            )
+
+
 def check_enough(sampler: str, proposal: Proposal, m: int, problem: Problem) -> None:
     """Refuse q with fewer than m labels to draw besides a gold."""
     if is_traced(problem, proposal):
         return
     support = np.isfinite(log_proposal_rows(proposal, problem))
     left = support.sum(axis=-1, keepdims=True) - support
-    short = (np.atleast_2d(np.asarray(problem.population)) > 0) & (left < m)
+    short = (np.asarray(problem.population_rows) > 0) & (left < m)
     if short.any():
         row, label = (int(i) for i in np.argwhere(short)[0])
         raise refuse(

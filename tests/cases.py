@@ -10,6 +10,7 @@ proposals share a compilation through `OneOf`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,17 @@ import numpy as np
 import nce_bias as nb
 from nce_bias.losses import CandidateSoftmax
 from tests.oracles import enumeration
+
+
+@contextlib.contextmanager
+def single_precision():
+    """Within, JAX's default float is float32, as it is until a user asks for float64."""
+    jax.config.update("jax_enable_x64", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
 
 HITS = ("exclude", "mask", "keep")
 LABELS, INPUTS = 5, 3

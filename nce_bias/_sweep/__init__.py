@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from nce_bias._checks import refuse
+from nce_bias._gate import random_key
 from nce_bias._progress import Bar
 from nce_bias._sweep.cells import FAILED, Cell, compute
 from nce_bias._sweep.grid import (
@@ -49,7 +50,7 @@ def sweep(  # noqa: PLR0913
     ms: int | Iterable[int] | None = None,
     *,
     method: str = "exact",
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     draws: int | None = None,
     executor: Executor | None = None,
     progress: bool = True,
@@ -70,7 +71,7 @@ def sweep(  # noqa: PLR0913
     ms : int or sequence of ints, optional
         Numbers of negatives, for the functions.
     method : {"exact", "monte_carlo"}
-    key, draws : PRNG key, int
+    key, draws : PRNG key or seed, int
         For Monte Carlo alone. Cell i uses ``jax.random.fold_in(key, i)``: cells are independent,
         and the same whichever of them runs first or where.
     executor : concurrent.futures.Executor, optional
@@ -121,11 +122,12 @@ def sweep(  # noqa: PLR0913
     wanted = listed_losses(losses)
     check_method(method, key, draws)
     x64 = jnp.result_type(float) == jnp.float64
+    seed = None if key is None else random_key(key)
     cells: list[Cell] = []
     heads: list[dict[str, Any]] = []
     for (problem_name, problem), (name, m, drawn) in itertools.product(named.items(), negatives):
         for loss in [drawn.loss] if isinstance(drawn, Preset) else wanted:
-            options = {} if key is None else {"key": jax.random.fold_in(key, len(cells))}
+            options = {} if seed is None else {"key": jax.random.fold_in(seed, len(cells))}
             options |= {} if draws is None else {"draws": draws}
             cells.append(Cell((problem, drawn, loss, method, options), x64))
             sampler = drawn.sampler if isinstance(drawn, Preset) else drawn

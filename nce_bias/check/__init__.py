@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from nce_bias._checks import check_count, check_kind, refuse
+from nce_bias._gate import random_key
 from nce_bias.check.report import SamplerCheck
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -53,7 +54,7 @@ def check_sampler(  # noqa: PLR0913
     problem: Problem,
     sampler: Sampler,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int,
     draws: int = 20_000,
     level: float = 1e-6,
     draw: Any = None,
@@ -83,7 +84,7 @@ def check_sampler(  # noqa: PLR0913
     ----------
     problem, sampler
         As for `exact`.
-    key : PRNG key
+    key : PRNG key or int
     draws : int
         Sets of negatives for each gold, at least 100.
     level : float
@@ -158,7 +159,7 @@ def check_sampler(  # noqa: PLR0913
     checks = []
     for number, (row, gold) in enumerate(places):
         said = claims(sampler, problem, row, gold, inclusion)
-        own_key = jax.random.fold_in(key, number)
+        own_key = jax.random.fold_in(random_key(key), number)
         seen = drawn(sampler, problem, (row, gold), own_key, draws, draw)
         checks += [check(said, seen) for check in CHECKS]
     share = level / max(sum(not math.isnan(check.p_value) for check in checks), 1)

@@ -10,7 +10,7 @@ import typer
 from nce_bias._checks import NoExactMethod
 from nce_bias._progress import track
 from nce_bias.cli.arrays import load_array
-from nce_bias.cli.errors import check_known, fail
+from nce_bias.cli.errors import check_known, fail, remarks
 from nce_bias.cli.negatives import DRAWN, make_sampler
 from nce_bias.cli.process import own_process
 from nce_bias.engine._exact import exact
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_NEGATIVES = ["uniform", "popularity", "0.5*uniform+0.5*model", "model"]
 
 
+@remarks()
 def compare(  # noqa: PLR0913 (each is an option of the command)
     scores: Annotated[
         pathlib.Path,

@@ -7,6 +7,8 @@ import zlib
 
 import numpy as np
 
+from nce_bias._gate import read, remark
+
 SUFFIXES = (".npy", ".npz", ".csv")
 # What reading a damaged, foreign or absent file of these formats can raise. UnicodeDecodeError and
 # the parsing errors of NumPy are ValueErrors; an absurd size in a header is a MemoryError.
@@ -29,20 +31,27 @@ def load_array(path: pathlib.Path, name: str) -> np.ndarray:
     ----------
     path
         ``.npy``; ``.npz`` with one array, or with one called `name`; ``.csv`` of numbers without
-        a header, one row for each input and one column for each label (a single row or column
-        is one input).
+        a header, one row for each input and one column for each label (a single row is one input,
+        in a ``.csv`` a single column too).
     name
         What the array is ("scores", "population", ...), for messages and for ``.npz``.
 
     Returns
     -------
     array
-        float16 and integers become float32 and float64; float32 and float64 stay as they are.
+        Half precision becomes float32, integers and long doubles float64, each in the machine's
+        byte order; float32 and float64 stay as they are.
 
     Raises
     ------
     ValueError
         In one line: the file, what is wrong with it, and what to do.
+
+    Warns
+    -----
+    UnusualInput
+        A ``.csv`` whose first row or column counts 0, 1, 2, ... in whole numbers, as the header or
+        the index of a table does.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -51,7 +60,7 @@ def load_array(path: pathlib.Path, name: str) -> np.ndarray:
         what = "it is a folder" if path.is_dir() else "there is no such file"
         raise _refuse(name, path, what, "Check the path.")
     try:
-        values = _read_csv(path) if suffix == ".csv" else _read_numpy(path, name)
+        values = _read_csv(path, name) if suffix == ".csv" else _read_numpy(path, name)
     except UNREADABLE as error:
         if isinstance(error, ValueError) and "Object arrays" in str(error):
             raise _refuse(
@@ -68,24 +77,48 @@ def load_array(path: pathlib.Path, name: str) -> np.ndarray:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise _refuse(name, path, f"it cannot be read as {suffix} ({reason})", remedy) from error
     if values.dtype.kind not in "fiu":
+        raw = values.dtype.kind == "V" and not values.dtype.names
         raise _refuse(
             name,
             path,
             f"its values are of type {values.dtype}",
-            "Save real numbers: np.save(path, np.asarray(values, dtype=float)).",
+            "NumPy's files forget bfloat16: save array.astype(np.float32)."
+            if raw
+            else "Save real numbers: np.save(path, np.asarray(values, dtype=float)).",
         )
-    if values.dtype == np.float16:
-        return values.astype(np.float32)
-    if values.dtype.kind in "iu" or values.dtype.itemsize > 8:
-        return values.astype(np.float64)
-    return values
+    numbers = read(name, values)
+    assert isinstance(numbers, np.ndarray)
+    return numbers[0] if numbers.ndim == 2 and len(numbers) == 1 else numbers
 
 
-def _read_csv(path: pathlib.Path) -> np.ndarray:
+def _read_csv(path: pathlib.Path, name: str) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # an empty file is only a warning to NumPy
         values = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
+    _remark_on_numbering(path, name)
     return values.reshape(-1) if 1 in values.shape else values
+
+
+def _remark_on_numbering(path: pathlib.Path, name: str) -> None:
+    """A word about a first row or column that counts: told by whole numbers among others."""
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [line.split("#")[0].strip() for line in file]
+    cells = [[cell.strip() for cell in line.split(",")] for line in lines if line]
+    row, column = cells[0], [line[0] for line in cells]
+    below = [cell for line in cells[1:] for cell in line]
+    beside = [cell for line in cells for cell in line[1:]]
+    for counted, others, what, of in (
+        (row, below, "row", "header"),
+        (column, beside, "column", "index"),
+    ):
+        counts = counted == [str(number) for number in range(len(counted))]
+        if counts and not all(cell.lstrip("+-").isdigit() for cell in others):
+            remark(
+                f"{name} {path}: the first {what} counts {', '.join(counted[:3])}"
+                f"{', ...' if len(counted) > 3 else ''}, as the {of} of a table does; it is taken "
+                "for numbers like the others. Leave it out, as by to_csv(path, index=False, "
+                "header=False), or write 0.0 for a number that is meant."
+            )
 
 
 def _read_numpy(path: pathlib.Path, name: str) -> np.ndarray:

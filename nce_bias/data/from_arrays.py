@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from nce_bias._checks import check_count, refuse
+from nce_bias._gate import remark
 from nce_bias.data.from_counts import labelled
 from nce_bias.data.label_space import LabelSpace
 
@@ -51,6 +52,11 @@ def from_arrays(
         that are floats or not hashable, and whatever `from_counts` refuses.  The message says what
         was given, what was expected and what to do.
 
+    Warns
+    -----
+    UnusualInput
+        Targets that run from 1, of labels whose number is not given.
+
     Examples
     --------
     >>> space = nb.data.from_arrays(["sun", "rain", "sun", "sun"], [1, 0, 0, 1])
@@ -76,6 +82,12 @@ def from_arrays(
             "Give both the same length N.",
         )
     called = None if names is None else tuple(names)
+    if labels is None and called is None and golds.min() == 1:
+        remark(
+            f"targets: they run from 1 to {golds.max()}, and labels are numbered from 0, so that "
+            "label 0 is never seen. Pass targets - 1 where numbers begin with 1, or labels= where "
+            "label 0 is meant."
+        )
     if labels is None:
         labels = int(golds.max()) + 1 if called is None else len(called)
     labels = check_count("labels", labels, least=2)

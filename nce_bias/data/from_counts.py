@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nce_bias._checks import refuse
+from nce_bias._gate import read
 from nce_bias.data.label_space import LabelSpace
 
 
@@ -25,13 +26,15 @@ def from_counts(
 
     Parameters
     ----------
-    counts : array [V] or [X, V]
+    counts : array-like [V] or [X, V]
         n(y), or n(x, y) with one row for each input: finite and not negative.  They need not be
         whole (weighted counts), V ≥ 2, and each row has a label that was seen.  `[V]` is one input.
+        A SciPy matrix too, a Series of pandas (`value_counts`) or a table (`crosstab`).
     names : V labels, optional
-        Written with `str`; "0", "1", ... by default.
+        Written with `str`; by default what a Series' index or a table's columns are called, else
+        "0", "1", ...
     inputs : X hashable values, optional
-        What each row is the row of; 0, 1, ... by default.
+        What each row is the row of; by default a table's index, else 0, 1, ...
     source, licence
         For the card.
 
@@ -61,6 +64,11 @@ def from_counts(
     """
     table = np.atleast_2d(_real(counts))
     _check_values(table)
+    index, columns = getattr(counts, "index", None), getattr(counts, "columns", None)
+    if columns is not None:  # a table of pandas
+        names, inputs = columns if names is None else names, index if inputs is None else inputs
+    elif names is None and index is not None and not callable(index):
+        names = index
     return labelled(table, names, inputs, source, licence)
 
 
@@ -86,12 +94,7 @@ def labelled(
 
 def _real(counts: Any) -> np.ndarray:
     """`counts` as a new float64 array of a shape that can be one, [V] or [X, V]."""
-    try:
-        array = np.asarray(counts)
-    except (TypeError, ValueError) as error:
-        raise _not_numbers(f"got {type(counts).__name__}, which is not rectangular") from error
-    if array.dtype.kind not in "buif":
-        raise _not_numbers(f"got {type(counts).__name__} of dtype {array.dtype}")
+    array = read("counts", counts, sparse=True)
     if array.ndim not in (1, 2) or array.size == 0 or array.shape[-1] < 2:
         raise refuse(
             "counts",
@@ -99,13 +102,7 @@ def _real(counts: Any) -> np.ndarray:
             "[V] or [X, V] with at least one input and two labels",
             "Give one row for each input and one column for each label.",
         )
-    return array.astype(np.float64)
-
-
-def _not_numbers(given: str) -> ValueError:
-    return refuse(
-        "counts", given, "real numbers, [V] or [X, V]", "Convert it to an array of counts first."
-    )
+    return np.array(array, np.float64)
 
 
 def _check_values(table: Float[np.ndarray, "X V"]) -> None:

@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Hashable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy.special import entr
 
 from nce_bias.data.card import card, entropy
+from nce_bias.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -88,6 +90,14 @@ class LabelSpace:
     def conditional_entropy(self) -> float:
         """Σ_x pop(x) H(pop(.|x)) in nats: the least cross entropy a model of y given x can have."""
         return float(self.weights @ entr(self.population).sum(axis=1))
+
+    def problem(self, scores: Any) -> Problem:
+        """The problem that scores `[X, V]` pose on this space (`[V]` where there is one input).
+
+        >>> nb.data.from_counts([[3, 1], [0, 4]]).problem([[0.0, 0.0], [0.0, 2.0]]).labels
+        2
+        """
+        return Problem(scores, self.population, self.popularity, self.weights)
 
     def __repr__(self) -> str:
         """Write the card: labels, inputs, examples, entropies, top-1 share, source, licence."""

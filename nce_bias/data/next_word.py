@@ -6,6 +6,7 @@ import itertools
 import operator
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +14,7 @@ from jaxtyping import Float, Int
 from nce_bias.data import wordnet
 from nce_bias.data.card import card, entropy
 from nce_bias.data.split import split
+from nce_bias.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -98,6 +100,14 @@ class NextWord:
         rows = np.zeros((targets.size, self.labels))
         rows[np.arange(targets.size), targets] = 1.0
         return rows
+
+    def problem(self, scores: Any, targets: Any, weights: Any = None) -> Problem:
+        """The problem of scores `[N, V]` and the words that were observed, `[N]`.
+
+        The word of each example is an integer gold (`Problem.from_golds`): no rows as long as the
+        vocabulary are made. Popularity is that of the training part.
+        """
+        return Problem.from_golds(scores, targets, self.popularity, weights)
 
     def __repr__(self) -> str:
         """Write the card of the label space: size, entropy, source, licence."""

@@ -198,6 +198,13 @@ def _lines(
     with files[name]() as file:
         for number, line in enumerate(file, start=1):
             where = f"{name}, line {number}"
+            if not line.strip():
+                raise refuse(
+                    where,
+                    "the line is blank",
+                    "one JSON object",
+                    "Delete blank lines, also the last: they come with copying, the data is whole.",
+                )
             try:
                 entry = json.loads(line)
             except ValueError as error:

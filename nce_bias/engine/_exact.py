@@ -40,6 +40,7 @@ from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
 from nce_bias.engine.moments import Moments, Rows, assemble
+from nce_bias.golds import Golds, share_of
 from nce_bias.integrals import Rule
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
@@ -56,6 +57,7 @@ from nce_bias.numerics.arrays import (
     to_numpy,
     top_k,
 )
+from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -64,6 +66,12 @@ from nce_bias.samplers import Sampler
 CHEAP = 4096
 #: The same for a separable law, where the split is a matrix product.
 MATRIX = 2**24
+#: Nats of log t from which on wide gaps between log-weights are closed (`numerics.gaps`) ...
+LONG = 500.0
+#: ... and how many there may be then: some four million nodes.
+LONGEST = 1e6
+#: Entries of the [nodes, labels] matrices of a split variance, half a gigabyte each.
+MOST_HELD = 2**26
 #: Terms that NumPy takes, some 60 ns each: about a second, a third of what a compilation takes.
 MOST_TERMS = 2**24
 
@@ -160,12 +168,7 @@ def check_asked(problem: Any, sampler: Any, loss: Any) -> None:
 
 def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
-    if (
-        compiled
-        or not sampler.portable
-        or is_traced(problem, sampler, loss)
-        or problem.scores.itemsize < 4
-    ):
+    if compiled or not sampler.portable or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, tolerance, split)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
@@ -204,14 +207,38 @@ def plan_for(
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
             return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
-        measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
-        lengths = measure(problem, loss, Plan(sized, rule, _golds(problem, shape, None)))
-    nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance))
+        measured = Plan(sized, rule, _golds(problem, shape, None))
+        longest = _longest(problem, loss, measured)
+        if not longest <= LONG:
+            rule = Rule(sized.m, 0, tolerance, closes_gaps=True)
+            longest = _longest(problem, loss, Plan(sized, rule, measured.golds))
+            _check_length(longest)
+    nodes = nodes_for(longest, step_for(tolerance))
+    if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
+        golds = 0
     work = shape.work + golds * shape.work_of_a_gold
     if golds and not shape.together:
         work = golds * shape.work
     terms = len(problem.weights) * nodes * work
-    return Plan(sized, Rule(sized.m, nodes, tolerance), golds, terms)
+    return Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds, terms)
+
+
+def _longest(problem: Problem, loss: ExactLoss, plan: Plan) -> float:
+    """The length of the rule in log t that the widest input needs."""
+    measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
+    return float(np.max(np.asarray(measure(problem, loss, plan))))
+
+
+def _check_length(longest: float) -> None:
+    """Refuse scores that spread over so many nats, in so many steps, that it takes hours."""
+    if not longest <= LONGEST:
+        raise refuse(
+            "scores",
+            f"corrected, they spread over {longest:.3g} nats, in more than {MOST} steps",
+            f"at most {LONGEST:.0g} nats besides {MOST} wide gaps",
+            "Divide them by a temperature, or set labels that no one picks to -inf, and their "
+            "population to 0.",
+        )
 
 
 class Shape(NamedTuple):
@@ -260,7 +287,8 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
     """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
     def row(inputs):
-        scores, population = inputs
+        scores, targets = inputs
+        population = share_of(targets, scores)
         law = plan.sampler.law(scores, problem.popularity)
         asked = expectations(loss, scores, law, plan.rule)
 
@@ -273,14 +301,15 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
         lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
         return namespace(lengths).max(lengths)
 
-    return each(row, (problem.score_rows, problem.population_rows))
+    return each(row, (problem.score_rows, problem.target_rows))
 
 
 def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
     shape = _shape(problem, plan.sampler, loss)
 
     def row(inputs):
-        scores, population = inputs
+        scores, targets = inputs
+        population = share_of(targets, scores)
         law = plan.sampler.law(scores, problem.popularity).prepared()
         asked = expectations(loss, scores, law, plan.rule)
         if plan.golds and not shape.together:
@@ -302,7 +331,7 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
             error=error,
         )
 
-    rows = (problem.score_rows, problem.population_rows)
+    rows = (problem.score_rows, problem.target_rows)
     block = max(1, BLOCK // (CHUNK * shape.size))
     return each(row, rows, batch_size=block if block > 1 else None)
 
@@ -316,7 +345,8 @@ def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:
         return 0
     if is_traced(problem):
         return problem.labels if split or shape.coupled else 0
-    population = np.atleast_2d(np.asarray(problem.population))
+    kept = problem.targets
+    population = np.atleast_2d(np.asarray(kept.shares if isinstance(kept, Golds) else kept))
     occurs = population > np.finfo(population.dtype).eps / problem.labels
     most = int(np.max(np.count_nonzero(occurs, axis=-1)))
     golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from nce_bias._checks import refuse
+from nce_bias._gate import random_key, read
 from nce_bias.engine._exact import is_separable
 from nce_bias.engine._pull_back import ScoreModel, check_model, inner, linearize_scores
 from nce_bias.engine.gradient_engines import Parts, Question, by_sampling, exactly
@@ -119,7 +120,7 @@ def gradient_bias(  # noqa: PLR0913
     *,
     weights: Any = None,
     popularity: Any = None,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     draws: int | None = None,
     variance: bool | None = None,
     tolerance: float = TOLERANCE,
@@ -173,7 +174,8 @@ def gradient_bias(  # noqa: PLR0913
             "both (Monte Carlo) or neither (exact)",
             "Pass key=jax.random.key(0), draws=10_000.",
         )
-    many = jnp.ndim(population) != 1
+    population = read("population", population, sparse=True)
+    many = population.ndim != 1
     scores, back = linearize_scores(model, inputs, many=many)
     problem = Problem(scores, population, popularity, weights)
     question = Question(
@@ -187,7 +189,7 @@ def gradient_bias(  # noqa: PLR0913
     )
     if key is None or draws is None:
         return _report(question, exactly(question, tolerance, split))
-    return _report(question, by_sampling(question, key, draws))
+    return _report(question, by_sampling(question, random_key(key), draws))
 
 
 def _report(question: Question, parts: Parts) -> GradientBias:

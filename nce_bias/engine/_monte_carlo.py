@@ -35,6 +35,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from nce_bias._gate import random_key
 from nce_bias.engine.moments import Moments, Rows, assemble, weighted_inner
 from nce_bias.engine.sampling import Means, sample_means, sets_drawn
 from nce_bias.losses import Loss, infonce
@@ -48,7 +49,7 @@ def monte_carlo(
     sampler: Sampler,
     loss: Loss = infonce,
     *,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int,
     draws: int,
 ) -> Moments:
     """Estimate the moments of a contrastive gradient from sampled candidate sets.
@@ -57,8 +58,8 @@ def monte_carlo(
     ----------
     problem, sampler, loss
         As for `exact`; every sampler that can draw works here, and every `Loss`.
-    key : PRNG key
-        ``jax.random.key(seed)``. The same key gives the same result.
+    key : PRNG key or int
+        ``jax.random.key(seed)``, or the seed alone. The same key gives the same result.
     draws : int
         Candidate sets per input, at least 2; rounded up to whole batches (see `method`).
 
@@ -81,7 +82,7 @@ def monte_carlo(
     >>> bool(abs(found.loss - truth.loss) < 5 * found.standard_errors["loss"])
     True
     """
-    means = sample_means(problem, sampler, loss, key=key, draws=draws)
+    means = sample_means(problem, sampler, loss, key=random_key(key), draws=draws)
     return moments_of(problem, sampler, loss, means, draws)
 
 

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from nce_bias._checks import floating, refuse
+from nce_bias._checks import refuse
+from nce_bias._gate import floating
 
 
 class ScoreModel(eqx.Module):
@@ -224,5 +225,10 @@ def check_model(model: object) -> None:
 
 
 def inner(a: PyTree, b: PyTree) -> Float[Array, ""]:
-    """<a, b> over all leaves."""
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)), jnp.zeros(()))
+    """<a, b> over all leaves, added up in float32 at least: half precision has no small squares."""
+
+    def of_leaves(x: Array, y: Array) -> Array:
+        dtype = jnp.promote_types(jnp.result_type(x, y), jnp.float32)
+        return jnp.vdot(x.astype(dtype), y.astype(dtype))
+
+    return sum(jax.tree.leaves(jax.tree.map(of_leaves, a, b)), jnp.zeros(()))

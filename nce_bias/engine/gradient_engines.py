@@ -18,6 +18,7 @@ from nce_bias.engine._monte_carlo import moments_of
 from nce_bias.engine._pull_back import ScoreModel, inner, linearize_scores
 from nce_bias.engine.moments import Moments
 from nce_bias.engine.sampling import sample_means
+from nce_bias.golds import share_of
 from nce_bias.integrals import Gram
 from nce_bias.losses import ExactLoss, Loss
 from nce_bias.losses.expectations import expectations
@@ -157,7 +158,8 @@ def _second_moments(
     """E||J^T (v - e)||^2 of each input; leaves of `inputs` have a leading axis X."""
 
     def row(entry):
-        x, scores, population = entry
+        x, scores, targets = entry
+        population = share_of(targets, scores)
         _, pull_back = jax.vjp(lambda part: model.at(part, x), model.trainable)
 
         def gram_times(cotangent):
@@ -177,4 +179,4 @@ def _second_moments(
         by_gold = jax.lax.map(lambda g: second_moment(g, population * (golds == g)), golds)
         return jnp.sum(by_gold)
 
-    return jax.lax.map(row, (inputs, problem.score_rows, problem.population_rows))
+    return jax.lax.map(row, (inputs, problem.score_rows, problem.target_rows))

@@ -199,7 +199,7 @@ def assemble(
         standard_errors={},
         sampler=repr(sampler),
         loss_name=loss.name,
-        method=f"{method}, {problem.scores.dtype}",
+        method=f"{method}, {problem.scores.dtype}{problem.note}",
         status=_status(fields["selection"], fields["error"], exact=not sampled),
     )
 
@@ -247,6 +247,8 @@ def _status(selection: Array, error: Array, *, exact: bool) -> str:
         return "not checked under a JAX transformation"
     if not np.isfinite(np.asarray(selection)).all():
         return "selection is not finite: check the scores and the proposal for NaN"
+    if exact and np.isnan(float(error)):
+        return "how well selection is known could not be computed: use float64, or smaller scores"
     if exact and float(error) > 1e-3:
         return (
             f"selection is known to {float(error):.1g} only: use float64, or fewer extreme scores"

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from nce_bias._checks import check_count, concretely
+from nce_bias.golds import share_of
 from nce_bias.losses import Corrected, Loss, check_loss
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
@@ -90,7 +91,8 @@ def _sample_means(
     measure: Measure | None,
 ) -> Means:
     def of_input(entry):
-        scores, population, key, x = entry
+        scores, targets, key, x = entry
+        population = share_of(targets, scores)
         law = sampler.law(scores, problem.popularity)
         source = _Source(
             x=x,
@@ -108,7 +110,7 @@ def _sample_means(
 
     keys = jax.random.split(key, problem.score_rows.shape[0])
     inputs = None if measure is None else measure.inputs
-    rows = jax.lax.map(of_input, (problem.score_rows, problem.population_rows, keys, inputs))
+    rows = jax.lax.map(of_input, (problem.score_rows, problem.target_rows, keys, inputs))
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows)
 
 

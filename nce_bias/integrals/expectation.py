@@ -21,12 +21,14 @@ class Rule(eqx.Module):
     """What the quadrature needs besides the integrand.
 
     `m` bounds the number of negatives, from which the left end follows; `nodes` is 0 where there is
-    nothing to integrate; `tolerance` is the relative error allowed.
+    nothing to integrate; `tolerance` is the relative error allowed; `closes_gaps` says that the
+    log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`).
     """
 
     m: int | Float[Array, ""]
     nodes: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
+    closes_gaps: bool = eqx.field(static=True, default=False)
 
 
 class Sums(eqx.Module):
@@ -120,5 +122,8 @@ def for_each_gold(
         sums = at.sums()
         return sums, at.error(), xp.sum(sums.gradient**2)
 
-    by_gold = each(alone, which)
-    return jax.tree.map(lambda leaf: xp.tensordot(share, leaf, 1), by_gold)
+    def averaged(leaf):
+        occurs = (share > 0).reshape(-1, *[1] * (leaf.ndim - 1))
+        return xp.tensordot(share, xp.where(occurs, leaf, 0.0), 1)  # no 0 times infinity
+
+    return jax.tree.map(averaged, each(alone, which))

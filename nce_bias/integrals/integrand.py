@@ -18,6 +18,8 @@ Nothing is differentiated here: a law gives -dlog F/dz summed over golds with an
 
 from __future__ import annotations
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,8 @@ from jaxtyping import Float
 from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Rule, Sums
 from nce_bias.integrals.spread import dense_square, separable_squares
 from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
-from nce_bias.numerics.leave_one_out import exposure
+from nce_bias.numerics.gaps import Closed, close_gaps
+from nce_bias.numerics.leave_one_out import LARGEST_LOG_EXPOSURE, exposure
 from nce_bias.numerics.quadrature import CHUNK, Grid, make_grid, span
 from nce_bias.samplers import Law
 
@@ -74,12 +77,17 @@ class Integrand(Expectation):
         gold, negatives = scores
         xp = namespace(gold, negatives, share)
         top = xp.max(negatives)
-        log_gold, log_negative = gold - top, negatives - top
         offset = xp.zeros_like(top)
         if not competes:
-            offset = -xp.sum(xp.where(share > 0, share * log_gold, 0.0))
-            log_gold = xp.full_like(log_gold, -xp.inf)
-        log_gold = xp.where(share > 0, log_gold, log_negative)
+            offset = -xp.sum(xp.where(share > 0, share * (gold - top), 0.0))
+            gold = xp.full_like(gold, -xp.inf)
+        gold = xp.where(share > 0, gold, negatives)
+        if rule.closes_gaps:  # before anything is subtracted from numbers of any size
+            closed = close_gaps(gold, negatives)
+            offset = offset + _across_gaps(law, share, (gold, negatives), closed)
+            log_gold, log_negative = closed.log_gold, closed.log_negative
+        else:
+            log_gold, log_negative = gold - top, negatives - top
         return cls(
             share=share,
             law=law,
@@ -115,9 +123,13 @@ class Integrand(Expectation):
 
     @property
     def _logarithms(self) -> Float[Array, ""]:
-        """The largest logarithm that is rounded; the rule's own reach 64."""
+        """The largest logarithm that is rounded; the rule's own reach 64.
+
+        A negative whose exposure is below e^-64 at every node weighs nothing, rounded or not.
+        """
         xp = namespace(self.share)
-        finite = xp.where(xp.isfinite(self.log_negative), xp.abs(self.log_negative), 0.0)
+        counts = self.log_negative > -64 - self._ends[1]
+        finite = xp.where(counts, xp.abs(self.log_negative), 0.0)
         counts = (self.share > 0) & xp.isfinite(self.log_gold)
         golds = xp.where(counts, xp.abs(self.log_gold), 0.0)
         return 64 + xp.maximum(xp.max(finite), xp.max(golds))
@@ -148,7 +160,7 @@ class Integrand(Expectation):
         by_negative = z * copies(tilted)
         z_hits = z * law.own_hits(z)
         own = xp.sum(by_gold, axis=-1) + xp.sum(tilted * z_hits, axis=-1)
-        distinct = xp.sum(tilted * z_gold**2, axis=-1) + xp.sum(z * by_negative, axis=-1)
+        distinct = xp.sum(tilted * z_gold * z_gold, axis=-1) + xp.sum(z * by_negative, axis=-1)
         pairs = xp.sum(tilted * (2 * z_gold * z_hits + law.coincidences(z, z)), axis=-1)
         loss = xp.sum(weight * xp.where(absent, without_gold, beside_gold), axis=-1)
         return Sums(loss, by_gold, by_negative, own, distinct + pairs, distinct)
@@ -235,6 +247,29 @@ class Integrand(Expectation):
             return at.sums().gradient
 
         return dense_square(gram, gradient, self.share)
+
+
+def _across_gaps(
+    law: Law,
+    share: Float[Array, " V"],
+    scores: tuple[Float[Array, " V"], Float[Array, " V"]],
+    closed: Closed,
+) -> Float[Array, ""]:
+    """What the loss has from the gaps that were closed; see `nce_bias.numerics.gaps`."""
+    gold, negatives = scores
+    xp = namespace(share, gold)
+    infinite = math.exp(LARGEST_LOG_EXPOSURE)
+
+    def part(gap):
+        height, below, above = gap
+        negatives_above = negatives >= above
+        log_none = law.log_laplace(xp.where(negatives_above, infinite, xp.zeros_like(share)))
+        some = xp.where(gold <= below, -xp.expm1(log_none), 0.0)
+        none = xp.where(xp.any(negatives_above), xp.exp(log_none), 0.0)
+        chance = xp.sum(share * xp.where(xp.isneginf(gold), -none, some))
+        return xp.where((height > 0) & (chance != 0), height * chance, 0.0)
+
+    return xp.sum(each(part, (closed.heights, closed.below, closed.above)))
 
 
 def nodes_at_a_time(law: Law) -> int:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, refuse
+from nce_bias.numerics import two_floats as two
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, without_largest
 from nce_bias.numerics.separable import Separable, expand
@@ -148,8 +149,11 @@ class IidLaw(Law):
         """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.
 
         The sums over labels do not depend on the gold, so a batch of draws shares them. Where the
-        gold is the most probable label, the rest of q has a cdf of its own (see the class).
+        gold is the most probable label, the rest of q has a cdf of its own (see the class). In
+        float32 the cdf and the uniform numbers are pairs of numbers (`numerics.two_floats`).
         """
+        if self.q.dtype == jnp.float32:
+            return self._draw_in_pairs(key, gold)
         u = jax.random.uniform(key, (int(self.m),), dtype=self.log_q.dtype)
         cdf = jnp.cumsum(self.q)
         if self.rest is None:
@@ -161,6 +165,24 @@ class IidLaw(Law):
         at = jnp.where(at < start, at, jnp.maximum(at + (end - start), end))
         labels = jnp.where(self.rest.top[gold], _invert(rest, u * rest[-1]), _invert(cdf, at))
         return labels, jnp.ones(u.shape, bool)
+
+    def _draw_in_pairs(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        u, cdf = two.uniform(key, int(self.m)), two.cumulative_sum(self.q)
+        if self.rest is None:
+            labels = two.invert(cdf, two.multiply(u, two.take(cdf, -1)))
+            return labels, (labels != gold) | (self.hits == "keep")
+        rest = two.cumulative_sum(self.rest.q)
+        zero = two.pair(jnp.zeros((), self.q.dtype))
+        start = two.select(gold == 0, zero, two.take(cdf, gold - 1))
+        end = two.take(cdf, gold)
+        width = two.add(end, two.negative(start))
+        at = two.multiply(u, two.add(two.take(cdf, -1), two.negative(width)))
+        after = two.add(at, width)
+        after = two.select(two.less(after, end), end, after)
+        at = two.select(two.less(at, start), at, after)
+        without_top = two.invert(rest, two.multiply(u, two.take(rest, -1)))
+        labels = jnp.where(self.rest.top[gold], without_top, two.invert(cdf, at))
+        return labels, jnp.ones(labels.shape, bool)
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         if self.hits == "exclude":

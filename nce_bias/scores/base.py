@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from nce_bias._checks import floating, refuse
+from nce_bias._checks import refuse
+from nce_bias._gate import floating
 
 States = Float[Array, "T H"]
 Mask = Bool[Array, " T"]

@@ -9,7 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nce_bias._checks import floating, refuse
+from nce_bias._checks import refuse
+from nce_bias._gate import floating
 from nce_bias.scores.base import Form, Score, real
 
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nce_bias._checks import floating, is_traced, refuse
+from nce_bias._checks import is_traced, refuse
+from nce_bias._gate import floating
 from nce_bias.scores.attention import first, soft
 from nce_bias.scores.base import Form, Pooled, Score, read_first, real
 

@@ -376,6 +376,12 @@ def _npy(values, **options):
             "its values are of type complex128. Save real numbers: np.save(path, "
             "np.asarray(values, dtype=float)).",
         ),
+        (
+            "a.npy",
+            _npy(np.array([1, 2], jnp.bfloat16)),
+            "its values are of type |V2. NumPy's files forget bfloat16: save "
+            "array.astype(np.float32).",
+        ),
         ("a.npy", _npy(np.array(["a", "b"])), "its values are of type <U1. Save real"),
         ("a.npy", _npy(np.array([True, False])), "its values are of type bool. Save real"),
         (
@@ -430,7 +436,11 @@ def test_damaged_archives_are_refused(files):
         ("a.npy", _npy(np.array([1, 2], np.float32)), [1, 2], np.float32),
         ("a.npy", _npy(np.array([1, 2], np.float16)), [1, 2], np.float32),
         ("a.npy", _npy(np.array([1, 2])), [1, 2], np.float64),
-        ("a.npy", _npy(np.array([[1, -np.inf]])), [[1, -np.inf]], np.float64),
+        ("a.npy", _npy(np.array([1, 2], ">f8")), [1, 2], np.float64),
+        ("a.npy", _npy(np.array([1, 2], ">f4")), [1, 2], np.float32),
+        ("a.npy", _npy(np.array([1, 2], np.longdouble)), [1, 2], np.float64),
+        # one row is one input, as in a .csv
+        ("a.npy", _npy(np.array([[1, -np.inf]])), [1, -np.inf], np.float64),
         ("a.npz", _npz(anything=np.array([1.0, 2.0])), [1, 2], np.float64),
         ("a.npz", _npz(q=np.zeros(2), scores=np.array([1.0, 2.0])), [1, 2], np.float64),
         ("a.csv", b"1,2.5\n-inf,4\n", [[1, 2.5], [-np.inf, 4]], np.float64),
@@ -552,3 +562,60 @@ def test_a_second_process_compiles_nothing(files, monkeypatch):
         outputs.append((done.stdout, kept))
     assert outputs[0] == outputs[1]
     assert outputs[0][1]
+
+
+# --- what looks like a mistake
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "shape"),
+    [
+        ({"header": False}, "the first column counts 0, as the index", "5 labels, 1 input"),
+        (
+            {"index": False},
+            "the first row counts 0, 1, 2, ..., as the header",
+            "4 labels, 2 inputs",
+        ),
+    ],
+)
+def test_a_header_or_index_that_came_as_data(options, what, shape, files):
+    for name, row in (("a.csv", [0.5, -0.2, 0.1, -0.7]), ("b.csv", [0.4, 0.3, 0.2, 0.1])):
+        pd.DataFrame([row]).to_csv(name, **options)
+    if "index" in options:  # a header is no distribution: refused, and the word said before
+        message = run("compare", "a.csv", "b.csv").stderr
+    else:
+        done = run("compare", "a.csv", "b.csv", "--m", "2", "--negatives", "uniform")
+        assert done.exit_code == 0, done.output
+        assert shape in done.stdout
+        message = done.stderr
+    assert message.startswith(
+        f"nce-bias: note: scores a.csv: {what} of a table does; it is taken for numbers like the "
+        "others. Leave it out, as by to_csv(path, index=False, header=False), or write 0.0 for a "
+        "number that is meant.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "rows", ["0.5,-0.2\n", "0,2.5\n1.5,2\n", "2.0,1.0\n0.0,-1.0\n", "3,1\n2,5\n"]
+)
+def test_numbers_that_do_not_count_are_taken_silently(rows, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(rows)
+    arrays.load_array(path, "scores")  # a warning would be an error
+
+
+def test_a_float32_softmax_and_a_mask_from_files(files):
+    z = np.array([1.1, 0.3, -0.2, 0.7], np.float32)
+    np.save("q.npy", (np.exp(z) / np.exp(z).sum(dtype=np.float32)).astype(np.float64))
+    np.save("s.npy", [[0.5, -0.2, 0.1, -0.7]])  # one row is one input, whatever the file
+    call = ("--m", "2", "--negatives", "uniform", "--csv", "out.csv")
+    done = run("compare", "s.npy", "q.npy", *call)
+    assert done.exit_code == 0, done.output
+    row = pd.read_csv("out.csv").iloc[0]
+    assert row["bias_norm"] == pytest.approx(0.0273370841, abs=1e-9)
+    assert str(row["method"]).endswith("probabilities renormalised by 3e-08")
+    np.save("s.npy", np.array([0.5, -0.2, 0.1, np.finfo(np.float32).min], np.float32))
+    np.save("p.npy", [0.4, 0.3, 0.2, 0.1])
+    done = run("compare", "s.npy", "p.npy", *call)
+    assert done.exit_code == 0, done.output
+    assert pd.read_csv("out.csv").iloc[0]["bias_norm"] == pytest.approx(0.0344490428, abs=1e-9)

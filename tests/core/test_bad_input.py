@@ -34,9 +34,12 @@ FINITE = (
     "expected finite numbers or -inf. "
     "Find the overflow or the missing value upstream; nothing was computed."
 )
-NOT_NUMBERS = (
-    "expected anything jnp.asarray takes (NumPy, JAX, nested lists of equal lengths). "
-    "Convert it to a rectangular array of floats first."
+AN_ARRAY = (
+    "expected an array of numbers (NumPy, JAX, PyTorch, pandas, nested lists of equal lengths)."
+)
+NOT_NUMBERS = f"{AN_ARRAY} Convert it to a rectangular array of floats first."
+RECTANGULAR = (
+    f"{AN_ARRAY} Make it rectangular: pad rows of scores with -inf, rows of probabilities with 0."
 )
 PROBLEMS = {
     "nan": (([NAN, 0.0], HALVES), f"scores: got nan at input 0, label 0; {FINITE}"),
@@ -107,13 +110,32 @@ PROBLEMS = {
         "weights: it sums to 1.1; expected a sum of 1. "
         "Normalise it: weights / weights.sum(-1, keepdims=True).",
     ),
+    "row of zeros": (
+        ([[0.0, 0.0]] * 2, [HALVES, [0.0, 0.0]]),
+        "population: row 1 is all zeros; expected a sum of 1. Leave that input out, in the scores "
+        "too: pop(y|x) does not exist for it.",
+    ),
+    "weights of zeros": (
+        ([[0.0, 0.0]] * 2, [HALVES] * 2, None, [0.0, 0.0]),
+        "weights: it is all zeros; expected a sum of 1. Leave weights out for equal ones.",
+    ),
+    "popularity of zeros": (
+        ([0.0, 0.0], HALVES, [0, 0]),
+        "popularity: it is all zeros; expected a sum of 1. "
+        "Leave popularity out for weights @ population.",
+    ),
+    "labels for rows": (
+        (np.zeros((3, 2)), [0, 1, 1]),
+        "population: got shape (3,); expected the shape of scores, (3, 2). "
+        "For integer golds use nb.Problem.from_golds(scores, golds).",
+    ),
     "text": (
         (["red", "blue"], HALVES),
-        f"scores: got list, which is not an array of numbers; {NOT_NUMBERS}",
+        f"scores: got list of type <U4, which are not numbers; {NOT_NUMBERS}",
     ),
     "ragged": (
         ([[0.0, 1.0], [1.0]], [HALVES] * 2),
-        f"scores: got list, which is not an array of numbers; {NOT_NUMBERS}",
+        f"scores: got list whose rows have different lengths; {RECTANGULAR}",
     ),
     "nothing": (
         (None, HALVES),
@@ -135,7 +157,7 @@ def test_a_problem_that_is_none(name):
 def test_rounding_is_not_refused():
     """A float32 softmax over many labels sums to 1 within its rounding only."""
     thirds = np.full(3, 1 / 3, np.float32) + np.float32(5e-5)
-    assert nb.Problem(np.zeros(3, np.float32), thirds).scores.dtype == jnp.float32
+    np.testing.assert_allclose(nb.Problem(np.zeros(3, np.float32), thirds).population, 1 / 3)
     raises(
         "population: it sums to 1.00015; expected a sum of 1. "
         "Normalise it: population / population.sum(-1, keepdims=True).",

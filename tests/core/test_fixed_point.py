@@ -7,6 +7,7 @@ import pytest
 
 import nce_bias as nb
 from nce_bias._fixed_point import _solve
+from tests import cases
 
 POPULATION = np.array([[0.35, 0.05, 0.3, 0.1, 0.2], [0.1, 0.45, 0.15, 0.05, 0.25]])
 POPULARITY = np.array([0.12, 0.4, 0.08, 0.25, 0.15])
@@ -143,8 +144,9 @@ def test_the_highest_scoring_negatives_have_no_fixed_point():
 
 
 def test_single_precision():
-    single = nb.Problem(*(np.float32(part) for part in (np.zeros((2, 5)), POPULATION, POPULARITY)))
-    found = nb.fixed_point(single, nb.iid(nb.popularity(), 3, "keep"))
+    with cases.single_precision():
+        single = nb.Problem(np.zeros((2, 5)), POPULATION, POPULARITY)
+        found = nb.fixed_point(single, nb.iid(nb.popularity(), 3, "keep"))
     assert found.status == "ok"
     expected = normalised(np.log(POPULATION) - np.log(POPULARITY))
     np.testing.assert_allclose(found.scores, expected, atol=1e-3)

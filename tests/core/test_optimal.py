@@ -13,6 +13,7 @@ from scipy.optimize import nnls
 import nce_bias as nb
 from nce_bias import optimal
 from nce_bias.optimal.objective import parameter_space
+from tests import cases
 
 SCORES = np.array([[0.4, -0.9, 1.1, 0.0, -0.3], [-0.6, 0.8, 0.2, -1.4, 0.5]])
 POPULATION = np.array([[0.55, 0.1, 0.05, 0.2, 0.1], [0.1, 0.15, 0.4, 0.3, 0.05]])
@@ -212,7 +213,8 @@ def test_quasi_newton_for_many_labels_agrees(monkeypatch):
 
 
 def test_single_precision():
-    found = nb.optimal_proposal(nb.Problem(np.float32(SCORES[0]), np.float32(POPULATION[0])), 1)
+    with cases.single_precision():
+        found = nb.optimal_proposal(nb.Problem(SCORES[0], POPULATION[0]), 1)
     assert found.log_q.dtype == np.float32
     assert found.status == "ok: minimum"
     q, norm = least(residual_matrix(SCORES[0], POPULATION[0]))

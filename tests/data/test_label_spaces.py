@@ -361,7 +361,13 @@ SHAPE = (
     "expected [V] or [X, V] with at least one input and two labels. Give one row for each input "
     "and one column for each label."
 )
-NUMBERS = "expected real numbers, [V] or [X, V]. Convert it to an array of counts first."
+AN_ARRAY = (
+    "expected an array of numbers (NumPy, JAX, PyTorch, pandas, nested lists of equal lengths)."
+)
+NUMBERS = f"{AN_ARRAY} Convert it to a rectangular array of floats first."
+RECTANGULAR = (
+    f"{AN_ARRAY} Make it rectangular: pad rows of scores with -inf, rows of probabilities with 0."
+)
 
 
 @pytest.mark.parametrize(
@@ -403,10 +409,10 @@ NUMBERS = "expected real numbers, [V] or [X, V]. Convert it to an array of count
         (np.ones((2, 1)), {}, f"counts: got shape (2, 1); {SHAPE}"),
         (np.ones((0, 3)), {}, f"counts: got shape (0, 3); {SHAPE}"),
         (np.ones((2, 2, 2)), {}, f"counts: got shape (2, 2, 2); {SHAPE}"),
-        ([[1, 2], [3]], {}, f"counts: got list, which is not rectangular; {NUMBERS}"),
-        (["a", "b"], {}, f"counts: got list of dtype <U1; {NUMBERS}"),
-        ([1j, 2], {}, f"counts: got list of dtype complex128; {NUMBERS}"),
-        ({"a": 1}, {}, f"counts: got dict of dtype object; {NUMBERS}"),
+        ([[1, 2], [3]], {}, f"counts: got list whose rows have different lengths; {RECTANGULAR}"),
+        (["a", "b"], {}, f"counts: got list of type <U1, which are not numbers; {NUMBERS}"),
+        ([1j, 2], {}, "counts: got dtype complex128; expected real numbers. Take the real part."),
+        ({"a": 1}, {}, f"counts: got dict, which is not an array of numbers; {NUMBERS}"),
         (
             [1, 2],
             {"names": ["a"]},
