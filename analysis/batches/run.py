@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import softmax
 
 import nce_bias as nb
-from analysis import tables
+from analysis import problems, tables
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 16, "quick": 10}
@@ -22,8 +22,7 @@ LABELS, INPUTS, WIDTH, SEED = 100, 24, 8, 0
 LEARNT = 0.5
 SIZES, QUICK_SIZES = (8, 64), (8,)
 BATCHES = tuple(10**k for k in range(7))
-#: Shares of (popularity against uniform) and of (model against those), so that all compile once.
-KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "model": (0.0, 1.0)}
+KINDS = ("uniform", "popularity", "model")
 LOSSES = (nb.infonce, nb.sampled_softmax)
 
 
@@ -42,24 +41,17 @@ def setting() -> tuple[Any, np.ndarray, np.ndarray]:
     return params, x, population
 
 
-def proposal(popular: float, hard: float) -> Any:
-    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
-    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
-
-
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv``, ``error.csv`` and ``meta.json`` to `out`."""
     params, x, population = setting()
-    cells: list[Any] = list(
-        itertools.product(QUICK_SIZES if quick else SIZES, KINDS.items(), LOSSES)
-    )
+    cells: list[Any] = list(itertools.product(QUICK_SIZES if quick else SIZES, KINDS, LOSSES))
     model = nb.ScoreModel(score, params)
     moments, errors = [], []
-    for m, (kind, shares), loss in tables.progress(
-        [*cells, (LABELS - 1, ("full softmax", ()), nb.infonce)], "batches"
+    for m, kind, loss in tables.progress(
+        [*cells, (LABELS - 1, "full softmax", nb.infonce)], "batches"
     ):
         # all wrong labels leave the candidate softmax nothing to draw: it is the full one
-        sampler = nb.iid(proposal(*shares), m) if shares else nb.top(m)
+        sampler = nb.iid(problems.proposal(kind), m) if kind in KINDS else nb.top(m)
         found = nb.gradient_bias(model, x, population, sampler, loss, variance=True)
         bias, noise = float(found.norm), float(found.variance + found.variance_inputs)
         place = {"negatives": kind, "loss_name": loss.name, "m": m}

@@ -12,9 +12,10 @@ from scipy.special import softmax
 
 import nce_bias as nb
 from analysis.benchmarks import plain_numpy
-from analysis.benchmarks.problems import LABELS, half_trained
 from analysis.benchmarks.timing import ROUNDS, median, ratio, rounds
+from analysis.problems import zipf
 
+LABELS = 1000
 SIZES = (4, 64)
 #: Candidate sets asked for, with replacement and without; `monte_carlo` rounds up to whole blocks,
 #: and both sides draw what it says it drew.
@@ -36,7 +37,7 @@ def run(
     draws: dict[bool, int] = DRAWS,
     count: int = ROUNDS,
 ) -> pd.DataFrame:
-    problem = half_trained(labels)
+    problem = zipf(labels)
     rows = []
     for replacement, many in draws.items():
         for m in sizes:

@@ -17,10 +17,12 @@ from rich.console import Console
 from rich.progress import track
 
 from analysis import tables
+from analysis.estimators import named
 from analysis.label_spaces import model as spaces
 from analysis.label_spaces.measure import TOLERANCE, Letters, Words
 from analysis.label_spaces.model import LOSSES, SEED, Space, Trainer
-from analysis.next_word.run import BLOCKS, KINDS, named
+from analysis.next_word.model import BLOCKS
+from analysis.problems import KINDS
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 55, "quick": 25}

@@ -17,6 +17,8 @@ from rich.progress import track
 from scipy.special import log_softmax, softmax
 
 import nce_bias as nb
+from analysis import problems
+from analysis.problems import KINDS
 from nce_bias.provenance import write_meta
 
 #: About how long a run takes on two cores, in seconds.
@@ -24,30 +26,15 @@ SECONDS = {"full": 35, "quick": 20}
 
 LABELS = 1000
 SEED = 0
-#: What the half-trained model has learnt of log pop(y|x), and the noise on top.
-LEARNT, NOISE = 0.5, 0.5
 SIZES = tuple(2**k for k in range(13))
 QUICK_SIZES = (1, 64, 4096)
 HITS = ("exclude", "keep")
 LOSSES = (nb.infonce, nb.sampled_softmax)
-#: Shares of (popularity against uniform) and of (model against those): all four kinds are one
-#: proposal with two traced numbers, so that they share their compilation.
-KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "mixed": (0.0, 0.5), "model": (0.0, 1.0)}
 
 
 def problem() -> nb.Problem:
     """Zipf popularity, an input that changes it by e^N(0,1), and a model half way to it."""
-    rng = np.random.default_rng(SEED)
-    popularity = 1 / np.arange(1, LABELS + 1)
-    popularity /= popularity.sum()
-    population = softmax(np.log(popularity) + rng.normal(size=LABELS))
-    scores = LEARNT * np.log(population) + NOISE * rng.normal(size=LABELS)
-    return nb.Problem(scores, population, popularity)
-
-
-def proposal(popular: float, hard: float) -> Any:
-    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
-    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
+    return problems.zipf(LABELS, SEED)
 
 
 def limit(scores: Any, population: Any, q: Any, *, corrected: bool, hits: str) -> np.ndarray:
@@ -83,11 +70,11 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``limits.csv`` and ``meta.json`` to `out`."""
     given = problem()
     sizes = QUICK_SIZES if quick else SIZES
-    cells = list(itertools.product(LOSSES, HITS, sizes, KINDS.items()))
+    cells = list(itertools.product(LOSSES, HITS, sizes, KINDS))
     rows = []
     console = Console(stderr=True)
-    for loss, hits, m, (kind, shares) in track(cells, "limits", console=console, transient=True):
-        found = nb.exact(given, nb.iid(proposal(*shares), m, hits=hits), loss, split=False)
+    for loss, hits, m, kind in track(cells, "limits", console=console, transient=True):
+        found = nb.exact(given, nb.iid(problems.proposal(kind), m, hits=hits), loss, split=False)
         rows.append(
             {
                 "negatives": kind,
@@ -109,8 +96,6 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
         quick=quick,
         labels=LABELS,
         seed=SEED,
-        learnt=LEARNT,
-        noise=NOISE,
         sizes=list(sizes),
         entropy=float(given.entropy),
         cross_entropy=float(given.cross_entropy),

@@ -8,10 +8,9 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 import nce_bias as nb
-from analysis import tables
+from analysis import problems, tables
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 60, "quick": 20}
@@ -29,8 +28,7 @@ def problem() -> nb.Problem:
     """Logits N(0, 2^2), and a model half way to them."""
     rng = np.random.default_rng(SEED)
     logits = 2 * rng.normal(size=(INPUTS, LABELS))
-    scores = LEARNT * logits + NOISE * rng.normal(size=logits.shape)
-    return nb.Problem(scores, softmax(logits, axis=1))
+    return problems.half_trained(logits, rng, learnt=LEARNT, noise=NOISE)
 
 
 def mixed(share: float) -> nb.samplers.Sampler:

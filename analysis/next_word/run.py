@@ -18,12 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from rich.console import Console
 from rich.progress import track
 
 import nce_bias as nb
+from analysis.estimators import named, relative_in_score_space, unbiased_norm
 from analysis.next_word import model as words
+from analysis.problems import KINDS, proposal
 from nce_bias.data import NextWord, next_word
 from nce_bias.provenance import write_meta
 
@@ -32,7 +34,6 @@ SECONDS = {"full": 65, "quick": 10}
 
 SEED = 0
 CANDIDATES = 64  # the gold and 63 negatives
-BLOCKS = 24  # of examples, for the standard errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,71 +51,6 @@ QUICK = Size(100, (1, 30), 48, 480)
 #: Relative, of the quadrature. The scores are the model's own, hence float32, which ends there too.
 TOLERANCE = 1e-6
 LOSSES = (nb.infonce, nb.sampled_softmax)
-#: Shares of (popularity against uniform) and of (model against those): all four kinds are one
-#: proposal with two traced numbers, so that they share their compilation.
-KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "mixed": (0.0, 0.5), "model": (0.0, 1.0)}
-
-
-def proposal(popular: float, hard: float) -> Any:
-    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
-    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
-
-
-@eqx.filter_jit
-def block_means(
-    params: words.Model, inputs: Int[Array, "n context"], rows: Float[Array, "n V"]
-) -> Float[Array, "blocks parameters"]:
-    """Mean over each of `BLOCKS` blocks of examples of J^T row, J = ds/dtheta of that example."""
-    arrays, rest = eqx.partition(params, eqx.is_inexact_array)
-
-    def one(block):
-        x, cotangent = block
-        _, pull = jax.vjp(lambda part: jax.vmap(eqx.combine(part, rest))(x), arrays)  # pyright: ignore
-        leaves = jax.tree.leaves(pull(cotangent / len(x))[0])
-        return jnp.concatenate([leaf.ravel() for leaf in leaves])
-
-    blocks = inputs.reshape(BLOCKS, -1, inputs.shape[-1]), rows.reshape(BLOCKS, -1, rows.shape[-1])
-    return jax.lax.map(one, blocks)
-
-
-def unbiased_norm(means: Any) -> dict[str, float]:
-    r"""Norm of an expectation from independent estimates of it, between two limits.
-
-    The norm of the mean of B estimates is too large by their noise. Products of *different* ones
-    have no such excess: \|E\|^2 is estimated without bias by the mean of <a_i, a_j> over i != j,
-    and its standard error by the jackknife over i.
-
-    Parameters
-    ----------
-    means : array [B, d]
-        Independent, with the same expectation.
-
-    Returns
-    -------
-    dict
-        ``norm``, the signed root of the square (negative: the data cannot tell it from 0), and
-        ``low`` and ``high``, the roots of the square (if positive) less and plus two standard
-        errors, at least 0.
-
-    Source: U-statistics, Hoeffding (1948); jackknife, Efron & Stein (1981).
-    """
-    products = np.asarray(means, dtype=float) @ np.asarray(means, dtype=float).T
-    count = len(products)
-    own = np.diag(products)
-    off = products.sum() - own.sum()
-    square = off / (count * (count - 1))
-    without = (off - 2 * (products.sum(axis=1) - own)) / ((count - 1) * (count - 2))
-    error = np.sqrt((count - 1) * np.var(without))
-    return {
-        "norm": float(np.sign(square) * np.sqrt(np.abs(square))),
-        "low": float(np.sqrt(max(square - 2 * error, 0))),
-        "high": float(np.sqrt(max(square, 0) + 2 * error)),
-    }
-
-
-def named(prefix: str, found: dict[str, float]) -> dict[str, float]:
-    """bias_norm, bias_norm_low, bias_norm_high from norm, low, high."""
-    return {f"{prefix}_norm" + ("" if k == "norm" else f"_{k}"): v for k, v in found.items()}
 
 
 class Examples(eqx.Module):
@@ -150,42 +86,30 @@ def bias_rows(
     scores = [words.scores(model, jnp.asarray(examples.inputs)) for model in models.values()]
     population = np.tile(examples.population, (len(models), 1))
     problem = nb.Problem(jnp.concatenate(scores), population, popularity)
-    sampler = nb.iid(proposal(*KINDS[kind]), CANDIDATES - 1)
+    sampler = nb.iid(proposal(kind), CANDIDATES - 1)
     found = nb.exact(problem, sampler, loss, tolerance=TOLERANCE, split=False)
     if found.status != "ok":
         raise RuntimeError(f"{kind}, {loss.name}: {found.status}")
     rows = []
     for (step, model), bias in zip(models.items(), jnp.split(found.bias, len(models)), strict=True):
-        found_norm = unbiased_norm(block_means(model, jnp.asarray(examples.inputs), bias))
+        found_norm = unbiased_norm(words.block_means(model, jnp.asarray(examples.inputs), bias))
         rows.append(
             {
                 "step": step,
                 "negatives": kind,
                 "loss_name": loss.name,
                 **named("bias", found_norm),
-                **relative_in_score_space(bias, examples.exact_gradient(model)),
+                **relative_in_score_space(bias, examples.exact_gradient(model), words.BLOCKS),
                 "error": float(found.error),
             }
         )
     return rows
 
 
-def relative_in_score_space(bias: Any, exact: Any) -> dict[str, float]:
-    """Root mean square of ||eps|| over that of ||p - pop||, with its jackknife standard error."""
-    squares = np.stack([np.sum(np.asarray(a, dtype=float) ** 2, axis=1) for a in (bias, exact)])
-    sums = squares.reshape(2, BLOCKS, -1).sum(axis=-1)
-    left_out = sums.sum(axis=1, keepdims=True) - sums
-    jackknife = np.sqrt(left_out[0] / left_out[1])
-    return {
-        "relative_score_bias": float(np.sqrt(squares[0].sum() / squares[1].sum())),
-        "relative_score_bias_se": float(np.sqrt((BLOCKS - 1) * np.var(jackknife))),
-    }
-
-
 def training_row(model: words.Model, examples: Examples, data: NextWord) -> dict[str, float]:
     """Losses on all held-out examples (nats), and the norm of the mean gradient over `examples`."""
     rows = examples.exact_gradient(model)
-    found = unbiased_norm(block_means(model, jnp.asarray(examples.inputs), rows))
+    found = unbiased_norm(words.block_means(model, jnp.asarray(examples.inputs), rows))
     return {
         "held_out_loss": words.held_out_loss(model, data),
         "unigram_loss": float(-np.log(data.popularity[data.held_out_targets]).mean()),
@@ -219,7 +143,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
         candidates=CANDIDATES,
         seed=SEED,
         **dataclasses.asdict(size),
-        blocks=BLOCKS,
+        blocks=words.BLOCKS,
         tolerance=TOLERANCE,
         scores="float32",
         source=data.source,

@@ -7,10 +7,9 @@ import itertools
 import pathlib
 
 import numpy as np
-from scipy.special import softmax
 
 import nce_bias as nb
-from analysis import tables
+from analysis import problems, tables
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 100, "quick": 35}
@@ -25,8 +24,7 @@ def problem() -> nb.Problem:
     """Zipf popularity times e^N(0, 1.5^2), and a model half way to it."""
     rng = np.random.default_rng(SEED)
     logits = -np.log(np.arange(1, LABELS + 1)) + 1.5 * rng.normal(size=(INPUTS, LABELS))
-    scores = LEARNT * logits + NOISE * rng.normal(size=logits.shape)
-    return nb.Problem(scores, softmax(logits, axis=1))
+    return problems.half_trained(logits, rng, learnt=LEARNT, noise=NOISE)
 
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:

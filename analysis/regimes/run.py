@@ -6,14 +6,14 @@ negatives from four distributions, independent and distinct, uncorrected: the bi
 
 import itertools
 import pathlib
-from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 from scipy.stats import entropy
 
 import nce_bias as nb
-from analysis import tables
+from analysis import problems, tables
+from analysis.problems import KINDS
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 85, "quick": 20}
@@ -23,8 +23,6 @@ TEMPERATURES = tuple(np.geomspace(0.3, 6, 16).round(4))
 LEARNT, NOISE = 0.6, 0.5
 SIZES, QUICK_SIZES = (1, 2, 4, 8, 16, 32), (2,)
 TOLERANCE = 1e-6
-#: Shares of (popularity against uniform) and of (model against those), so that all compile once.
-KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "mixed": (0.0, 0.5), "model": (0.0, 1.0)}
 DRAWS = {"independent": nb.iid, "distinct": nb.without_replacement}
 
 
@@ -32,23 +30,20 @@ def problem() -> nb.Problem:
     """One direction of logits, heated: population softmax(T xi), model 0.6 T xi + noise."""
     rng = np.random.default_rng(SEED)
     logits = np.outer(TEMPERATURES, rng.normal(size=LABELS))
-    scores = LEARNT * logits + NOISE * rng.normal(size=logits.shape)
-    return nb.Problem(log_softmax(scores, axis=1), softmax(logits, axis=1))
-
-
-def proposal(popular: float, hard: float) -> Any:
-    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
-    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
+    given = problems.half_trained(logits, rng, learnt=LEARNT, noise=NOISE)
+    return nb.Problem(log_softmax(np.asarray(given.scores), axis=1), given.population)
 
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv`` and ``meta.json`` to `out`."""
     given, sizes = problem(), QUICK_SIZES if quick else SIZES
     entropies = entropy(np.asarray(given.population), axis=1)
-    cells = list(itertools.product(DRAWS.items(), sizes, KINDS.items()))
+    cells = list(itertools.product(DRAWS.items(), sizes, KINDS))
     rows = []
-    for (draws, sampler), m, (kind, shares) in tables.progress(cells, "regimes"):
-        found = nb.exact(given, sampler(proposal(*shares), m), split=False, tolerance=TOLERANCE)
+    for (draws, sampler), m, kind in tables.progress(cells, "regimes"):
+        found = nb.exact(
+            given, sampler(problems.proposal(kind), m), split=False, tolerance=TOLERANCE
+        )
         norms = np.linalg.norm(np.asarray(found.bias), axis=1)
         rows += [
             {"draws": draws, "m": m, "negatives": kind, "entropy": h, "bias_norm": norm}

@@ -22,6 +22,8 @@ from rich.console import Console
 from rich.progress import track
 
 import nce_bias as nb
+from analysis.estimators import along, inner_each
+from analysis.problems import KINDS, proposal
 from analysis.synthetic import model as synthetic
 from nce_bias.provenance import write_meta
 
@@ -41,12 +43,6 @@ QUICK_SEEDS, QUICK_STEPS = (9,), 4
 TOLERANCE = {"uniform": 1e-5, "popularity": 1e-6, "mixed": 1e-6, "model": 1e-6}
 LINE_TOLERANCE = TOLERANCE | {"model": 1e-9}
 DISTINCT, REPLACED = "without replacement", "with replacement"
-KINDS = {
-    "uniform": nb.uniform,
-    "popularity": nb.popularity,
-    "mixed": lambda: nb.mixture(nb.uniform(), nb.model()),
-    "model": nb.model,
-}
 #: The published curves: column of the points -> negatives, quantity.
 PUBLISHED = {
     "cross_entropy": ("cross_entropy", "loss"),
@@ -89,25 +85,11 @@ def pull_back(
     vector-Jacobian product each. Returns \|b\|, \|grad J_CE\| and the cosine between grad J_CE and
     the contrastive gradient grad J_CE - b, for every step, where `rows` is eps.
     """
-    arrays, rest = eqx.partition(run.params, eqx.is_inexact_array)
-    population = jnp.asarray(synthetic.population())
-
-    def at_step(arrays, row):
-        scores, pull = jax.vjp(
-            lambda part: synthetic.score_fn(eqx.combine(part, rest)),  # pyright: ignore
-            arrays,
-        )
-        (bias,) = pull(row)
-        (exact,) = pull(jax.nn.softmax(scores) - population)
-        contrastive = jax.tree.map(jnp.subtract, exact, bias)
-        sizes = [jnp.sqrt(_inner(g, g)) for g in (bias, exact, contrastive)]
-        return sizes[0], sizes[1], _inner(exact, contrastive) / (sizes[1] * sizes[2])
-
-    return jax.vmap(at_step)(arrays, rows)
-
-
-def _inner(a: Any, b: Any) -> Float[Array, ""]:
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)), jnp.zeros(()))
+    exact = jax.nn.softmax(run.scores) - jnp.asarray(synthetic.population())
+    of_bias, of_exact = (along(synthetic.score_fn, run.params, each) for each in (rows, exact))
+    contrastive = jax.tree.map(jnp.subtract, of_exact, of_bias)
+    sizes = [jnp.sqrt(inner_each(g, g)) for g in (of_bias, of_exact, contrastive)]
+    return sizes[0], sizes[1], inner_each(of_exact, contrastive) / (sizes[1] * sizes[2])
 
 
 def curve(
@@ -115,7 +97,7 @@ def curve(
 ) -> pd.DataFrame:
     """Expected loss and gradient bias of one kind of negatives at every step of one run."""
     make = nb.iid if sampling == REPLACED else nb.without_replacement
-    sampler = make(KINDS[negatives](), NEGATIVES)
+    sampler = make(proposal(negatives), NEGATIVES)
     found = nb.exact(problem(run), sampler, tolerance=tolerance, split=False)
     if found.status != "ok":
         raise RuntimeError(f"seed {run.seed}, {sampler!r}: {found.status}")

@@ -11,7 +11,6 @@ import pytest
 import nce_bias as nb
 from analysis.limits import figure as figure
 from analysis.limits import run as limits
-from nce_bias.proposals import log_proposal
 
 RESULTS = pathlib.Path(limits.__file__).parent / "results"
 PAGE = pathlib.Path(limits.__file__).parent / "README.md"
@@ -65,22 +64,6 @@ def test_the_exact_engine_tends_to_the_limit(loss, hits):
     ]:
         wrong = limits.limit(SCORES, POPULATION, Q, corrected=other[0], hits=other[1])
         assert np.abs(found - wrong).max() > 0.01
-
-
-def test_the_four_kinds_are_the_named_proposals():
-    problem = limits.problem()
-    scores, popularity = problem.scores, problem.popularity
-    named = {
-        "uniform": nb.uniform(),
-        "popularity": nb.popularity(),
-        "mixed": nb.mixture(nb.uniform(), nb.model(), 0.5),
-        "model": nb.model(),
-    }
-    assert list(named) == list(limits.KINDS)
-    for kind, proposal in named.items():
-        expected = log_proposal(proposal, scores, popularity)
-        found = log_proposal(limits.proposal(*limits.KINDS[kind]), scores, popularity)
-        assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-13)
 
 
 # --- results and page
