@@ -152,9 +152,9 @@ def versus(bias: Any, gradient: Any) -> dict[str, float]:
     many = [_ratios(with_b, without(with_g, i), np.delete(cross, i, 1)) for i in range(len(g))]
     found: dict[str, float] = {}
     for place, name in enumerate(("relative_norm", "cosine")):
-        errors = [float(jackknife(np.array(x)[:, place])) for x in (few, many)]
+        of_bias, of_gradient = (float(jackknife(np.array(x)[:, place])) for x in (few, many))
         found[name] = float(_ratios(with_b, with_g, cross)[place])
-        found[f"{name}_se"] = float(np.hypot(*errors))
+        found[f"{name}_se"] = float(np.hypot(of_bias, of_gradient))
     return found
 
 

@@ -6,18 +6,19 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 
 import nce_bias as nb
+from nce_bias.proposals import Proposal
 
 #: Kind of negatives -> shares of (popularity against uniform) and of (model against those): one
 #: proposal with two numbers that may be traced, so that all kinds share their compilation.
 KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "mixed": (0.0, 0.5), "model": (0.0, 1.0)}
 
 
-def proposal(kind: str) -> nb.proposals.Proposal:
+def proposal(kind: str) -> Proposal:
     """One of `KINDS`."""
     return blend(*KINDS[kind])
 
 
-def blend(popular: Any, hard: Any) -> nb.proposals.Proposal:
+def blend(popular: Any, hard: Any) -> Proposal:
     """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
     return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
 

@@ -11,6 +11,7 @@ import nce_bias as nb
 from analysis.benchmarks.timing import FEWER_ROUNDS, median, rounds
 from analysis.problems import zipf
 from nce_bias.numerics.quadrature import TOLERANCE
+from nce_bias.samplers import Sampler
 
 WITH = ((100, 4), (1000, 4), (10_000, 4), (100_000, 4), (1000, 64), (1000, 4096))
 #: The same with the variance split.
@@ -69,5 +70,5 @@ def run(
     return table.drop(columns="call")
 
 
-def _call(problem: nb.Problem, sampler: nb.samplers.Sampler, tolerance: float, split: bool):
+def _call(problem: nb.Problem, sampler: Sampler, tolerance: float, split: bool):
     return lambda: nb.exact(problem, sampler, tolerance=tolerance, split=split)

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.benchmarks import accuracy, imports, paper_figure
+from analysis.frames import Table
 
 COLUMNS = {"target": "target", "measured": "measured", "reached": "reached"}
 
 
-def summary(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def summary(results: Mapping[str, Table]) -> pd.DataFrame:
     """One row for each target that these benchmarks measure.
 
     Parameters
@@ -23,10 +24,12 @@ def summary(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = [
         _at_most(
             f"`error` of `exact`, V = 1000, m up to {exactness['m'].max()}",
-            exactness["error"].max(),
+            float(exactness["error"].max()),
             accuracy.TARGETS["error"],
         ),
-        _at_most("\\|Σγ − 1\\| there", exactness["sum_off"].max(), accuracy.TARGETS["sum_off"]),
+        _at_most(
+            "\\|Σγ − 1\\| there", float(exactness["sum_off"].max()), accuracy.TARGETS["sum_off"]
+        ),
     ]
     for call in paper_figure.AIMED_AT:
         wall, cpu = figure.loc[call, ["wall", "cpu"]]

@@ -8,48 +8,54 @@ space.
 
 import dataclasses
 import itertools
-import os
 import pathlib
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jaxtyping import Array, Float
-from rich.console import Console
-from rich.progress import track
 
 import nce_bias as nb
+from analysis import tables
 from analysis.estimators import named, relative_in_score_space, unbiased_norm
 from analysis.next_word import model as words
 from analysis.problems import KINDS, proposal
+from nce_bias._progress import track
 from nce_bias.data import NextWord, next_word
-from nce_bias.provenance import write_meta
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 65, "quick": 10}
 
-SEED = 0
-CANDIDATES = 64  # the gold and 63 negatives
-
 
 @dataclasses.dataclass(frozen=True)
-class Size:
-    """Labels, steps, held-out examples whose bias is computed, and whose gradient alone is."""
+class Design(tables.Design):
+    """What is trained, and on how many held-out examples it is measured.
 
-    labels: int
-    checkpoints: tuple[int, ...]
-    examples: int
-    gradient_examples: int
+    Attributes
+    ----------
+    candidates
+        K, the gold and K - 1 negatives.
+    examples, gradient_examples
+        Held-out ones whose bias is computed, and whose gradient alone is.
+    tolerance
+        Relative, of the quadrature. Scores are the model's own, hence float32, which ends there.
+    """
+
+    labels: int = 1000
+    checkpoints: tuple[int, ...] = (1, 3, 10, 30, 100, 300, 1000)
+    examples: int = 384
+    gradient_examples: int = 12_288
+    candidates: int = 64
+    seed: int = 0
+    blocks: int = words.BLOCKS
+    tolerance: float = 1e-6
 
 
-FULL = Size(1000, (1, 3, 10, 30, 100, 300, 1000), 384, 12_288)
-QUICK = Size(100, (1, 30), 48, 480)
-#: Relative, of the quadrature. The scores are the model's own, hence float32, which ends there too.
-TOLERANCE = 1e-6
+FULL = Design()
+QUICK = Design(100, (1, 30), 48, 480, quick=True)
 LOSSES = (nb.infonce, nb.sampled_softmax)
 
 
@@ -69,15 +75,20 @@ class Examples(eqx.Module):
         return jax.nn.softmax(scores) - self.population
 
 
-def draw_examples(data: NextWord, count: int) -> Examples:
+def draw_examples(data: NextWord, count: int, seed: int = FULL.seed) -> Examples:
     """`count` held-out examples, uniformly and without repetition."""
-    chosen = np.random.default_rng(SEED).choice(len(data.held_out_targets), count, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(data.held_out_targets), count, replace=False)
     population = data.population(data.held_out_targets[chosen])
     return Examples(data.held_out_inputs[chosen], population.astype(np.float32))
 
 
 def bias_rows(
-    models: dict[int, words.Model], examples: Examples, popularity: Any, kind: str, loss: Any
+    models: dict[int, words.Model],
+    examples: Examples,
+    popularity: np.ndarray,
+    kind: str,
+    loss: Any,
+    design: Design = FULL,
 ) -> list[dict[str, object]]:
     """Bias of one kind of negatives for one loss, on `examples`, at every step.
 
@@ -86,8 +97,8 @@ def bias_rows(
     scores = [words.scores(model, jnp.asarray(examples.inputs)) for model in models.values()]
     population = np.tile(examples.population, (len(models), 1))
     problem = nb.Problem(jnp.concatenate(scores), population, popularity)
-    sampler = nb.iid(proposal(kind), CANDIDATES - 1)
-    found = nb.exact(problem, sampler, loss, tolerance=TOLERANCE, split=False)
+    sampler = nb.iid(proposal(kind), design.candidates - 1)
+    found = nb.exact(problem, sampler, loss, tolerance=design.tolerance, split=False)
     if found.status != "ok":
         raise RuntimeError(f"{kind}, {loss.name}: {found.status}")
     rows = []
@@ -119,53 +130,29 @@ def training_row(model: words.Model, examples: Examples, data: NextWord) -> dict
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``training.csv`` and ``meta.json`` to `out`."""
-    console = Console(stderr=True)
-    size = QUICK if quick else FULL
-    with console.status("next_word: data and training"):
-        data = next_word(size.labels)
-        fit = words.train(SEED, data, steps=max(size.checkpoints), checkpoints=size.checkpoints)
-    if fit.losses.size < max(size.checkpoints):  # batches are endless: only Ctrl-C ends training
+    design = QUICK if quick else FULL
+    data = next_word(design.labels)
+    last = max(design.checkpoints)
+    fit = words.train(design.seed, data, steps=last, checkpoints=design.checkpoints)
+    if fit.losses.size < last:  # batches are endless: only Ctrl-C ends training
         raise KeyboardInterrupt(fit.status)
     if fit.status != "ok":
         raise RuntimeError(f"next_word: {fit.status}")
-    models = {step: fit.at(step) for step in size.checkpoints}
-    examples = draw_examples(data, size.gradient_examples)
-    steps = track(models.items(), "next_word: gradient", console=console, transient=True)
-    training = [{"step": step, **training_row(model, examples, data)} for step, model in steps]
-    bias = _all_bias(models, examples.first(size.examples), data.popularity, console)
-    out.mkdir(parents=True, exist_ok=True)
-    bias.to_csv(out / "bias.csv", index=False)
-    pd.DataFrame(training).to_csv(out / "training.csv", index=False)
-    write_meta(
+    models = {step: fit.at(step) for step in design.checkpoints}
+    examples = draw_examples(data, design.gradient_examples, design.seed)
+    training = [
+        {"step": step, **training_row(models[step], examples, data)}
+        for step in track(design.checkpoints, "next_word: gradient")
+    ]
+    few, popularity = examples.first(design.examples), data.popularity.astype(np.float32)
+    cells = itertools.product(KINDS, LOSSES)  # first one of each loss: what compiles
+    tasks = [partial(bias_rows, models, few, popularity, *cell, design) for cell in cells]
+    bias = [row for rows in tables.parallel(tasks, "next_word: bias") for row in rows]
+    tables.write(
         out,
-        analysis="next_word",
-        quick=quick,
-        candidates=CANDIDATES,
-        seed=SEED,
-        **dataclasses.asdict(size),
-        blocks=words.BLOCKS,
-        tolerance=TOLERANCE,
+        {"bias": bias, "training": training},
+        design,
         scores="float32",
         source=data.source,
         licence=data.licence,
     )
-
-
-def _all_bias(
-    models: dict[int, words.Model], examples: Examples, popularity: Any, console: Console
-) -> pd.DataFrame:
-    """Every kind and loss, one thread for each core."""
-    cells = list(itertools.product(KINDS, LOSSES))  # first one of each loss: what compiles
-    popularity = popularity.astype(np.float32)
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        futures = [
-            pool.submit(bias_rows, models, examples, popularity, kind, loss) for kind, loss in cells
-        ]
-        done = as_completed(futures)
-        try:
-            for _ in track(done, "next_word: bias", len(cells), console=console, transient=True):
-                pass
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return pd.DataFrame([row for future in futures for row in future.result()])

@@ -334,7 +334,7 @@ def test_letters_are_drawn_by_their_shares():
 
 def test_a_quick_run_writes_its_tables(monkeypatch, tmp_path):
     steps = {"letters": (1, 2), "words": (1, 2)}
-    tiny = run.Size(30, {"letters": 3, "words": 3}, steps, 24, 48)
+    tiny = run.Design(30, {"letters": 3, "words": 3}, steps, 24, 48, quick=True)
     monkeypatch.setattr(run, "QUICK", tiny)
     run.run(tmp_path, quick=True)
     names = ["bias.csv", "meta.json", "training.csv"]

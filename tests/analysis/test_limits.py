@@ -71,7 +71,7 @@ def test_the_exact_engine_tends_to_the_limit(loss, hits):
 
 def test_results_are_complete_and_exact():
     bias = read("bias")
-    assert len(bias) == 2 * 2 * 4 * len(limits.SIZES)
+    assert len(bias) == 2 * 2 * 4 * len(limits.FULL.sizes)
     assert (bias["status"] == "ok").all()
     assert bias["error"].max() < ZERO
 
@@ -184,8 +184,7 @@ def test_zero_is_said_where_it_cannot_be_drawn(panels):
 
 
 def test_run_and_draw_small(monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "LABELS", 20)
-    monkeypatch.setattr(limits, "QUICK_SIZES", (2,))
+    monkeypatch.setattr(limits, "QUICK", limits.Design(20, sizes=(2,), quick=True))
     limits.run(tmp_path / "results", quick=True)
     written = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert written == ["bias.csv", "limits.csv", "meta.json"]

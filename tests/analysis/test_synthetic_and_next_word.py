@@ -51,7 +51,7 @@ def line_of(ax: Any, label: str) -> Any:
 
 def test_pull_back_is_gradient_bias():
     run = synthetic.trajectory(9, steps=2)
-    sampler = nb.iid(nb.model(), experiment.NEGATIVES)
+    sampler = nb.iid(nb.model(), experiment.FULL.negatives)
     model = nb.ScoreModel(synthetic.score_fn, run.at(2))
     found = nb.gradient_bias(model, jnp.zeros(1), synthetic.population(), sampler)
     rows = jnp.stack([jnp.zeros(1000), found.moments.bias])
@@ -67,7 +67,7 @@ def test_committed_loss_is_that_of_drawn_negatives():
     """Step 10 of the line: Monte Carlo without replacement, which shares no quadrature with it."""
     table = read("synthetic", "contrastive")
     problem = nb.Problem(synthetic.trajectory(9, steps=10).scores[9], synthetic.population())
-    sampler = nb.without_replacement(nb.model(), experiment.NEGATIVES)
+    sampler = nb.without_replacement(nb.model(), experiment.FULL.negatives)
     found = nb.monte_carlo(problem, sampler, key=jax.random.key(1), draws=20_000)
     error = 5 * float(found.standard_errors["loss"])
     loss = {s: curve(table, 9, s, "model")["loss"][10] for s in (DISTINCT, REPLACED)}
@@ -151,7 +151,7 @@ def test_a_quick_run_writes_every_table_and_can_be_drawn(monkeypatch, tmp_path):
     names = ["agreement.csv", "contrastive.csv", "meta.json", "published.csv", "training.csv"]
     assert written == names
     table = pd.read_csv(tmp_path / "contrastive.csv")
-    steps = experiment.QUICK_STEPS
+    steps = experiment.QUICK.steps
     assert table.groupby("sampling").size().to_dict() == {DISTINCT: 2 * steps, REPLACED: 4 * steps}
     (png,) = synthetic_figure.draw(tmp_path, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -271,7 +271,7 @@ def test_blocks_average_to_the_pull_back_of_all_examples():
 
 
 def test_a_small_run_of_the_next_word(monkeypatch, tmp_path):
-    monkeypatch.setattr(next_word, "QUICK", next_word.Size(50, (1, 2), 24, 48))
+    monkeypatch.setattr(next_word, "QUICK", next_word.Design(50, (1, 2), 24, 48, quick=True))
     monkeypatch.setattr(next_word, "LOSSES", (nb.infonce,))
     next_word.run(tmp_path, quick=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
