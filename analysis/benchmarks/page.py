@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from analysis.frames import Table
 
 DIGITS = 3
@@ -18,6 +20,8 @@ def cell(column: str, value: Any) -> str:
     """One value as the page shows it."""
     if isinstance(value, str):
         return value
+    if np.isnan(value):
+        return "–"
     if column in EXACTLY:
         return f"{int(value):,}"
     shown = f"{value:.{DIGITS}g}"

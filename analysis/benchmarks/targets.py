@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.benchmarks import accuracy, imports, paper_figure
+from analysis.benchmarks import accuracy, first_answer, imports, paper_figure
 from analysis.frames import Table
 
 COLUMNS = {"target": "target", "measured": "measured", "reached": "reached"}
@@ -16,7 +16,8 @@ def summary(results: Mapping[str, Table]) -> pd.DataFrame:
     Parameters
     ----------
     results
-        Name of the benchmark -> its table, `accuracy`, `paper_figure` and `imports` among them.
+        Name of the benchmark -> its table, `accuracy`, `paper_figure`, `imports` and `first_answer`
+        among them.
     """
     exactness = results["accuracy"]
     figure = results["paper_figure"].set_index("call")
@@ -43,6 +44,9 @@ def summary(results: Mapping[str, Table]) -> pd.DataFrame:
             "reached": "yes" if imported["heavy"] == "none" else "no",
         },
     ]
+    answers = results["first_answer"].set_index("step")["wall"]
+    for step, most in first_answer.TARGETS.items():
+        rows.append(_at_most(f"the first `exact` answers: {step}", answers[step], most, "s"))
     return pd.DataFrame(rows)
 
 
