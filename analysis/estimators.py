@@ -150,10 +150,10 @@ def versus(bias: Any, gradient: Any) -> dict[str, float]:
 
     few = [_ratios(without(with_b, i), with_g, np.delete(cross, i, 0)) for i in range(len(b))]
     many = [_ratios(with_b, without(with_g, i), np.delete(cross, i, 1)) for i in range(len(g))]
-    found: dict[str, float] = {}
-    for place, name in enumerate(("relative_norm", "cosine")):
+    names = ("relative_norm", "cosine")
+    found = dict(zip(names, map(float, _ratios(with_b, with_g, cross)), strict=True))
+    for place, name in enumerate(names):
         of_bias, of_gradient = (float(jackknife(np.array(x)[:, place])) for x in (few, many))
-        found[name] = float(_ratios(with_b, with_g, cross)[place])
         found[f"{name}_se"] = float(np.hypot(of_bias, of_gradient))
     return found
 
