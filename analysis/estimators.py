@@ -150,9 +150,9 @@ def versus(bias: Any, gradient: Any) -> dict[str, float]:
 
     few = [_ratios(without(with_b, i), with_g, np.delete(cross, i, 0)) for i in range(len(b))]
     many = [_ratios(with_b, without(with_g, i), np.delete(cross, i, 1)) for i in range(len(g))]
-    names = ("relative_norm", "cosine")
-    found = dict(zip(names, map(float, _ratios(with_b, with_g, cross)), strict=True))
-    for place, name in enumerate(names):
+    ratios = _ratios(with_b, with_g, cross)
+    found: dict[str, float] = {"relative_norm": ratios[0], "cosine": ratios[1]}
+    for place, name in enumerate(tuple(found)):
         of_bias, of_gradient = (float(jackknife(np.array(x)[:, place])) for x in (few, many))
         found[f"{name}_se"] = float(np.hypot(of_bias, of_gradient))
     return found
@@ -165,4 +165,5 @@ def _ratios(with_b: np.ndarray, with_g: np.ndarray, cross: np.ndarray) -> tuple[
     contrastive = gg - 2 * bg + bb
     if not gg > 0:
         return np.nan, np.nan
-    return root(bb / gg), (gg - bg) / np.sqrt(gg * contrastive) if contrastive > 0 else np.nan
+    cosine = (gg - bg) / np.sqrt(gg * contrastive) if contrastive > 0 else np.nan
+    return root(bb / gg), float(cosine)
