@@ -27,45 +27,49 @@ INIT = '''"""Bias of two kinds of negatives against their number."""
 
 RUN = '''"""The question: how does the bias of two kinds of negatives fall with their number."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
-from scipy.special import softmax
 
 import nce_bias as nb
-from analysis import tables
+from analysis import problems, tables
+from nce_bias._progress import track
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {{"full": 10, "quick": 5}}
 
-LABELS, INPUTS, SEED = 50, 4, 0
-SIZES, QUICK_SIZES = (1, 2, 4, 8, 16, 32), (1, 8)
-NEGATIVES = {{"uniform": nb.uniform, "model": nb.model}}
+KINDS = ("uniform", "model")
 
 
-def problem() -> nb.Problem:
+@dataclasses.dataclass(frozen=True)
+class Design(tables.Design):
+    """A half-trained model, and the numbers of negatives."""
+
+    labels: int = 50
+    inputs: int = 4
+    seed: int = 0
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+
+
+FULL, QUICK = Design(), Design(quick=True, sizes=(1, 8))
+
+
+def problem(design: Design = FULL) -> nb.Problem:
     """Logits N(0, 1), and a model that has learnt half of them."""
-    logits = np.random.default_rng(SEED).normal(size=(INPUTS, LABELS))
-    return nb.Problem(0.5 * logits, softmax(logits, axis=1))
+    rng = np.random.default_rng(design.seed)
+    return problems.half_trained(rng.normal(size=(design.inputs, design.labels)), rng)
 
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv`` and ``meta.json`` to `out`."""
-    given, sizes, rows = problem(), QUICK_SIZES if quick else SIZES, []
-    for m in tables.progress(sizes, "{name}"):
-        for kind, proposal in NEGATIVES.items():
-            found = nb.exact(given, nb.iid(proposal(), m), split=False)
+    design = QUICK if quick else FULL
+    given, rows = problem(design), []
+    for m in track(design.sizes, "{name}"):
+        for kind in KINDS:
+            found = nb.exact(given, nb.iid(problems.proposal(kind), m), split=False)
             rows.append({{"negatives": kind, "m": m}} | tables.scalars(found))
-    tables.write(
-        out,
-        {{"bias": rows}},
-        analysis="{name}",
-        quick=quick,
-        labels=LABELS,
-        inputs=INPUTS,
-        seed=SEED,
-        sizes=list(sizes),
-    )
+    tables.write(out, {{"bias": rows}}, design)
 '''
 
 FIGURE = '''"""Bias against the number of negatives."""

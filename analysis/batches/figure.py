@@ -3,8 +3,8 @@
 import pathlib
 
 import numpy as np
-import pandas as pd
 
+from analysis.frames import read, where
 from nce_bias import plot
 
 DASHES = {"infonce": "-", "sampled_softmax": (0, (4, 1.5))}
@@ -15,15 +15,15 @@ FINDING = (
 
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
-    """Draw ``batches.png`` from ``moments.csv`` and ``error.csv``."""
-    moments = pd.read_csv(results / "moments.csv")
+    """Draw ``batches.png`` from ``moments.csv``."""
+    (moments,) = read(results, "moments")
     sizes = sorted(m for m in moments["m"].unique() if m != moments["m"].max())
     fig, axes = plot.figure(1, len(sizes), width=7.4, height=3.3, sharey=True)
     batches = np.geomspace(1, 1e6, 61)
-    full = moments[moments["negatives"] == "full softmax"].iloc[0]
+    full = where(moments, negatives="full softmax").iloc[0]
     with plot.style():
         for ax, m in zip(np.atleast_1d(axes), sizes, strict=True):
-            for _, row in moments[moments["m"] == m].iterrows():
+            for _, row in where(moments, m=m).iterrows():
                 noise = row["variance"] + row["variance_inputs"]
                 ax.plot(
                     batches,

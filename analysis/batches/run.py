@@ -4,6 +4,7 @@ A bilinear model, its parameter gradient from a batch of B examples against the 
 entropy: squared bias + (variance + variance between inputs) / B, all exact.
 """
 
+import dataclasses
 import itertools
 import pathlib
 from typing import Any
@@ -13,18 +14,30 @@ import numpy as np
 from scipy.special import softmax
 
 import nce_bias as nb
-from analysis import tables
+from analysis import problems, tables
+from nce_bias._progress import track
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 16, "quick": 10}
 
-LABELS, INPUTS, WIDTH, SEED = 100, 24, 8, 0
-LEARNT = 0.5
-SIZES, QUICK_SIZES = (8, 64), (8,)
 BATCHES = tuple(10**k for k in range(7))
-#: Shares of (popularity against uniform) and of (model against those), so that all compile once.
-KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "model": (0.0, 1.0)}
+KINDS = ("uniform", "popularity", "model")
 LOSSES = (nb.infonce, nb.sampled_softmax)
+
+
+@dataclasses.dataclass(frozen=True)
+class Design(tables.Design):
+    """A bilinear model that has learnt a part of the truth, and the numbers of negatives."""
+
+    labels: int = 100
+    inputs: int = 24
+    width: int = 8
+    seed: int = 0
+    learnt: float = 0.5
+    sizes: tuple[int, ...] = (8, 64)
+
+
+FULL, QUICK = Design(), Design(quick=True, sizes=(8,))
 
 
 def score(params: Any, x: Any) -> Any:
@@ -32,34 +45,28 @@ def score(params: Any, x: Any) -> Any:
     return params["labels"] @ (params["inputs"] @ x)
 
 
-def setting() -> tuple[Any, np.ndarray, np.ndarray]:
+def setting(design: Design = FULL) -> tuple[Any, np.ndarray, np.ndarray]:
     """Parameters half way to a bilinear truth, inputs, and the population of the truth."""
-    rng = np.random.default_rng(SEED)
-    labels, inputs = rng.normal(size=(LABELS, WIDTH)), rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5
-    x = rng.normal(size=(INPUTS, WIDTH))
+    rng, width = np.random.default_rng(design.seed), design.width
+    labels, inputs = (rng.normal(size=(count, width)) for count in (design.labels, width))
+    inputs /= width**0.5
+    x = rng.normal(size=(design.inputs, width))
     population = softmax(x @ inputs.T @ labels.T, axis=1)
-    params = {"labels": jnp.asarray(LEARNT * labels), "inputs": jnp.asarray(inputs)}
+    params = {"labels": jnp.asarray(design.learnt * labels), "inputs": jnp.asarray(inputs)}
     return params, x, population
-
-
-def proposal(popular: float, hard: float) -> Any:
-    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
-    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
 
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv``, ``error.csv`` and ``meta.json`` to `out`."""
-    params, x, population = setting()
-    cells: list[Any] = list(
-        itertools.product(QUICK_SIZES if quick else SIZES, KINDS.items(), LOSSES)
-    )
+    design = QUICK if quick else FULL
+    params, x, population = setting(design)
+    full = (design.labels - 1, "full softmax", nb.infonce)
+    cells = [*itertools.product(design.sizes, KINDS, LOSSES), full]
     model = nb.ScoreModel(score, params)
     moments, errors = [], []
-    for m, (kind, shares), loss in tables.progress(
-        [*cells, (LABELS - 1, ("full softmax", ()), nb.infonce)], "batches"
-    ):
+    for m, kind, loss in track(cells, "batches"):
         # all wrong labels leave the candidate softmax nothing to draw: it is the full one
-        sampler = nb.iid(proposal(*shares), m) if shares else nb.top(m)
+        sampler = nb.iid(problems.proposal(kind), m) if kind in KINDS else nb.top(m)
         found = nb.gradient_bias(model, x, population, sampler, loss, variance=True)
         bias, noise = float(found.norm), float(found.variance + found.variance_inputs)
         place = {"negatives": kind, "loss_name": loss.name, "m": m}
@@ -75,14 +82,4 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
             }
         )
         errors += [place | {"batch": b, "mse": bias**2 + noise / b} for b in BATCHES]
-    tables.write(
-        out,
-        {"moments": moments, "error": errors},
-        analysis="batches",
-        quick=quick,
-        labels=LABELS,
-        inputs=INPUTS,
-        width=WIDTH,
-        seed=SEED,
-        learnt=LEARNT,
-    )
+    tables.write(out, {"moments": moments, "error": errors}, design)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pandas as pd
 
 import nce_bias as nb
-from analysis.benchmarks.problems import LABELS, half_trained
+from analysis.problems import zipf
 
+LABELS = 1000
 SIZES = (1, 4, 64, 4096)
 COLUMNS = {
     "negatives": "negatives",
@@ -25,7 +26,7 @@ TARGETS = {"error": 1e-9, "sum_off": 1e-12}
 
 
 def run(*, labels: int = LABELS, sizes: tuple[int, ...] = SIZES) -> pd.DataFrame:
-    problem = half_trained(labels)
+    problem = zipf(labels)
     proposals = (nb.uniform(), nb.model())
     rows = []
     for loss in (nb.infonce, nb.sampled_softmax):

@@ -6,24 +6,29 @@ page is written by hand. Numbers have three significant digits, sizes all of the
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
-import pandas as pd
+import numpy as np
+
+from analysis.frames import Table
 
 DIGITS = 3
 EXACTLY = ("m", "labels", "draws", "nodes", "method")
 
 
-def cell(column: str, value: object) -> str:
+def cell(column: str, value: Any) -> str:
     """One value as the page shows it."""
     if isinstance(value, str):
         return value
+    if np.isnan(value):
+        return "–"
     if column in EXACTLY:
-        return f"{int(value):,}"  # type: ignore[call-overload]
+        return f"{int(value):,}"
     shown = f"{value:.{DIGITS}g}"
     return shown if "e" not in shown else f"{float(shown):g}"
 
 
-def table(results: pd.DataFrame, columns: Mapping[str, str]) -> str:
+def table(results: Table, columns: Mapping[str, str]) -> str:
     """A Markdown table of `columns` (column -> heading), a row for each row of `results`."""
     kept = results[list(columns)]
     lines = [list(columns.values()), ["---"] * len(columns)]

@@ -11,7 +11,7 @@ Carlo draws without replacement), measured once on a machine of the same type.
 from functools import partial
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from jaxtyping import Array, Float
 
 import nce_bias as nb
 from analysis.benchmarks.timing import FEWER_ROUNDS, median, rounds
+from analysis.estimators import along, inner_each
+from analysis.problems import KINDS, proposal
 from analysis.synthetic import model as synthetic
 
 NEGATIVES = 4
@@ -32,12 +34,7 @@ COLUMNS = {
     "times_faster": "63 s are longer by ×",
 }
 
-SAMPLERS = {
-    "model": nb.iid(nb.model(), NEGATIVES),
-    "uniform": nb.iid(nb.uniform(), NEGATIVES),
-    "popularity": nb.iid(nb.popularity(), NEGATIVES),
-    "mixed": nb.iid(nb.mixture(nb.model(), nb.uniform()), NEGATIVES),
-}
+SAMPLERS = {kind: nb.iid(proposal(kind), NEGATIVES) for kind in KINDS}
 
 #: What the target is held against: the curves alone, and all that `exact` gives unasked.
 AIMED_AT = (
@@ -80,14 +77,10 @@ def in_parameters(trained: synthetic.Trajectory, sampler: Any) -> Float[Array, "
     return _norms(trained.params, in_scores(trained, sampler))
 
 
-@jax.jit
-def _norms(params: synthetic.Model, biases: Array) -> Array:
-    def norm(params, bias):
-        _, pull_back = jax.vjp(synthetic.score_fn, params)
-        (pulled,) = pull_back(bias)
-        return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(pulled)))
-
-    return jax.vmap(norm)(params, biases)
+@eqx.filter_jit
+def _norms(models: synthetic.Model, biases: Array) -> Array:
+    pulled = along(synthetic.score_fn, models, biases)
+    return jnp.sqrt(inner_each(pulled, pulled))
 
 
 def step_by_step(trained: synthetic.Trajectory, sampler: Any) -> Float[Array, " steps"]:

@@ -34,7 +34,7 @@ def estimate(
         negatives = draw(q, m, gold, rng)
         candidates = np.concatenate([gold[:, None], negatives], axis=1)  # [sets, K]
         weights = scores[candidates]
-        log_total = logsumexp(weights, axis=1)
+        log_total = np.asarray(logsumexp(weights, axis=1))
         picked = np.exp(weights - log_total[:, None])
         selection += np.bincount(candidates.ravel(), picked.ravel(), minlength=labels)
         total += np.sum(log_total - weights[:, 0])

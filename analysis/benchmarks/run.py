@@ -17,6 +17,7 @@ from rich.table import Table
 from analysis.benchmarks import (
     accuracy,
     cost,
+    first_answer,
     imports,
     page,
     paper_figure,
@@ -27,6 +28,7 @@ from nce_bias.provenance import write_meta
 
 BENCHMARKS: dict[str, ModuleType] = {
     "imports": imports,
+    "first_answer": first_answer,
     "accuracy": accuracy,
     "paper_figure": paper_figure,
     "cost": cost,
@@ -46,7 +48,7 @@ def run(out: pathlib.Path = RESULTS, docs: pathlib.Path = PAGE) -> None:
         loads.append(_load())
     out.mkdir(parents=True, exist_ok=True)
     for name, found in results.items():
-        found.to_csv(out / f"{name}.csv", index=False)
+        found.to_csv(out / f"{name}.csv", index=False, na_rep="nan")
     write_meta(
         out,
         analysis="benchmarks",
@@ -81,8 +83,8 @@ def write_page(results: pathlib.Path, docs: pathlib.Path) -> None:
 
 
 def read(results: pathlib.Path, name: str) -> pd.DataFrame:
-    """One table as it was written; an empty cell stays an empty text."""
-    return pd.read_csv(results / f"{name}.csv", keep_default_na=False)
+    """One table as it was written; "nan" is no number, an empty cell an empty text."""
+    return pd.read_csv(results / f"{name}.csv", keep_default_na=False, na_values=["nan"])
 
 
 def _load() -> float:

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.benchmarks import accuracy, imports, paper_figure
+from analysis.benchmarks import accuracy, first_answer, imports, paper_figure
+from analysis.frames import Table
 
 COLUMNS = {"target": "target", "measured": "measured", "reached": "reached"}
 
 
-def summary(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def summary(results: Mapping[str, Table]) -> pd.DataFrame:
     """One row for each target that these benchmarks measure.
 
     Parameters
     ----------
     results
-        Name of the benchmark -> its table, `accuracy`, `paper_figure` and `imports` among them.
+        Name of the benchmark -> its table, `accuracy`, `paper_figure`, `imports` and `first_answer`
+        among them.
     """
     exactness = results["accuracy"]
     figure = results["paper_figure"].set_index("call")
@@ -23,10 +25,12 @@ def summary(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = [
         _at_most(
             f"`error` of `exact`, V = 1000, m up to {exactness['m'].max()}",
-            exactness["error"].max(),
+            float(exactness["error"].max()),
             accuracy.TARGETS["error"],
         ),
-        _at_most("\\|Σγ − 1\\| there", exactness["sum_off"].max(), accuracy.TARGETS["sum_off"]),
+        _at_most(
+            "\\|Σγ − 1\\| there", float(exactness["sum_off"].max()), accuracy.TARGETS["sum_off"]
+        ),
     ]
     for call in paper_figure.AIMED_AT:
         wall, cpu = figure.loc[call, ["wall", "cpu"]]
@@ -40,6 +44,9 @@ def summary(results: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             "reached": "yes" if imported["heavy"] == "none" else "no",
         },
     ]
+    answers = results["first_answer"].set_index("step")["wall"]
+    for step, most in first_answer.TARGETS.items():
+        rows.append(_at_most(f"the first `exact` answers: {step}", answers[step], most, "s"))
     return pd.DataFrame(rows)
 
 

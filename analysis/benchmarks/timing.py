@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import pandas as pd
 
+from analysis.frames import Table
+
 #: Rounds; odd, so that a median is one of the numbers measured.
 ROUNDS = 9
 #: The same where calls take seconds.
@@ -41,17 +43,17 @@ def rounds(calls: Mapping[str, Callable[[], Any]], count: int = ROUNDS) -> pd.Da
     return pd.DataFrame(rows)
 
 
-def median(timed: pd.DataFrame, call: str, clock: str = "wall") -> float:
+def median(timed: Table, call: str, clock: str = "wall") -> float:
     """Median seconds of one call."""
     return float(np.median(_of(timed, call, clock)))
 
 
-def ratio(timed: pd.DataFrame, call: str, to: str, clock: str = "wall") -> float:
+def ratio(timed: Table, call: str, to: str, clock: str = "wall") -> float:
     """Median, over the rounds, of the seconds of `call` over those of `to`."""
     return float(np.median(_of(timed, call, clock) / _of(timed, to, clock)))
 
 
-def _of(timed: pd.DataFrame, call: str, clock: str) -> np.ndarray:
+def _of(timed: Table, call: str, clock: str) -> np.ndarray:
     rows = timed[timed["call"] == call].sort_values("round")
     if rows.empty:
         raise KeyError(f"no call {call!r} was timed, only {sorted(set(timed['call']))}")

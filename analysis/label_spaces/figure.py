@@ -3,12 +3,12 @@
 import pathlib
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from analysis.frames import Table, read, where, with_edges
 from nce_bias import plot
 
 FINDING = (
@@ -25,19 +25,21 @@ FLOORS = {"bias": 1e-4, "excess": 2e-4}
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``label_spaces.png`` from ``bias.csv`` and ``training.csv``."""
-    bias: Any = pd.read_csv(results / "bias.csv")
-    training: Any = pd.read_csv(results / "training.csv")
+    bias, training = read(results, "bias", "training")
     bias = bias[bias["trained_with"] == bias["negatives"]]
     training = training[training["trained_with"] != "cross_entropy"]
+    keys = ("space", "loss", "step", "negatives")
     tables = {
-        "bias": _edges(
+        "bias": with_edges(
             bias.assign(loss=bias["loss_name"]),
+            keys,
             bias["bias_norm"],
             bias["bias_norm_low"],
             bias["bias_norm_high"],
         ),
-        "excess": _edges(
+        "excess": with_edges(
             training.assign(negatives=training["trained_with"], loss=training["trained_loss"]),
+            keys,
             training["excess"],
             training["excess"] - 2 * training["excess_se"],
             training["excess"] + 2 * training["excess_se"],
@@ -48,7 +50,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     for row, (quantity, table) in enumerate(tables.items()):
         panels = [(space, loss) for loss in LOSSES for space in SPACES]
         for ax, (space, loss) in zip(axes[row], panels, strict=True):
-            here = table[(table["space"] == space) & (table["loss"] == loss)]
+            here = where(table, space=space, loss=loss)
             lines[ax] = _panel(ax, here, quantity)
             if row == 0:
                 with plot.style():
@@ -70,7 +72,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     return [plot.save(fig, out / "label_spaces.png")]
 
 
-def _panel(ax: Axes, table: Any, quantity: str) -> dict[str, Line2D]:
+def _panel(ax: Axes, table: Table, quantity: str) -> dict[str, Line2D]:
     """Draw one panel; the lines that end inside it."""
     floor = FLOORS[quantity]
     zero = {name for name, part in table.groupby("negatives") if part["value"].max() < floor}
@@ -103,17 +105,3 @@ def _panel(ax: Axes, table: Any, quantity: str) -> dict[str, Line2D]:
             fontsize=7,
         )
     return {name: line for name, line in drawn.lines.items() if name not in lost}
-
-
-def _edges(table: pd.DataFrame, value: Any, low: Any, high: Any) -> Any:
-    """Three rows for each: the estimate (NaN where it is not positive) and the band's edges.
-
-    An edge of 0 has no place on a logarithmic axis; it is put far below it.
-    """
-    parts = [
-        table[["space", "loss", "step", "negatives"]].assign(
-            edge=edge, value=values.where(values > 0) if edge == "estimate" else values.clip(1e-9)
-        )
-        for edge, values in {"estimate": value, "low": low, "high": high}.items()
-    ]
-    return pd.concat(parts, ignore_index=True)

@@ -6,79 +6,23 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 import nce_bias as nb
+from analysis.estimators import (
+    named,
+    plain_relative,
+    relative_in_score_space,
+    summed,
+    unbiased_norm,
+    versus,
+)
 from analysis.label_spaces.model import LOSSES, SEED, Space
 from analysis.next_word import model as words
-from analysis.next_word.run import (
-    KINDS,
-    block_means,
-    named,
-    proposal,
-    relative_in_score_space,
-    unbiased_norm,
-)
+from analysis.problems import proposal
 
 #: Relative, of the quadrature; the words' scores are float32, which ends there too.
 TOLERANCE = 1e-6
 WIDEST = 16.0  # see `exact`
-
-
-def versus(bias: Any, gradient: Any) -> dict[str, float]:
-    r"""Norm of the bias against the exact gradient's, and the cosine, without noise's share.
-
-    With b estimated from one set of examples and g from others, <b, g> is the product of their
-    means; \|b\|^2 and \|g\|^2 are products of different blocks (`unbiased_norm`). Then
-    \|g - b\|^2 and the cosine between g - b and g follow. Standard errors: the jackknife, leaving
-    out one block of either set at a time. A square that is not positive leaves NaN.
-
-    Parameters
-    ----------
-    bias, gradient : array [B, d]
-        Block means of independent examples.
-
-    Returns
-    -------
-    dict
-        ``relative_norm`` (with the sign of the square) and ``cosine``, each with ``_se``.
-
-    Source: U-statistics, Hoeffding (1948); jackknife, Efron & Stein (1981).
-    """
-    b, g = np.asarray(bias, float), np.asarray(gradient, float)
-    own_b, own_g, cross = b @ b.T, g @ g.T, b @ g.T
-    found = np.array(_ratios(own_b, own_g, cross))
-    left_out = {
-        "bias": [
-            _ratios(np.delete(np.delete(own_b, i, 0), i, 1), own_g, np.delete(cross, i, 0))
-            for i in range(len(b))
-        ],
-        "gradient": [
-            _ratios(own_b, np.delete(np.delete(own_g, i, 0), i, 1), np.delete(cross, i, 1))
-            for i in range(len(g))
-        ],
-    }
-    spread = sum((len(x) - 1) * np.var(x, axis=0) for x in left_out.values())
-    names = ("relative_norm", "cosine")
-    errors = {f"{name}_se": float(e) for name, e in zip(names, np.sqrt(spread), strict=True)}
-    return dict(zip(names, map(float, found), strict=True)) | errors
-
-
-def _ratios(own_b: np.ndarray, own_g: np.ndarray, cross: np.ndarray) -> tuple[float, float]:
-    """||b|| / ||g|| with the sign of the square, and the cosine of g - b and g."""
-    squares = [(x.sum() - np.trace(x)) / (len(x) * (len(x) - 1)) for x in (own_b, own_g)]
-    bb, gg, bg = *squares, cross.mean()
-    contrastive = gg - 2 * bg + bb
-    if not gg > 0:
-        return np.nan, np.nan
-    relative = np.sign(bb) * np.sqrt(abs(bb) / gg)
-    return relative, (gg - bg) / np.sqrt(gg * contrastive) if contrastive > 0 else np.nan
-
-
-def plain_relative(bias: Any, gradient: Any) -> float:
-    """Norm of one mean over that of the other, noise and all, both over the same examples."""
-    b, g = (np.asarray(x, float).mean(axis=0) for x in (bias, gradient))
-    return float(np.linalg.norm(b) / np.linalg.norm(g))
 
 
 def exact(
@@ -97,7 +41,7 @@ def exact(
         space.popularity,
         weights,
     )
-    sampler = nb.iid(proposal(*KINDS[kind]), space.candidates - 1)
+    sampler = nb.iid(proposal(kind), space.candidates - 1)
     found = nb.exact(problem, sampler, LOSSES[loss], tolerance=TOLERANCE, split=False)
     if found.status != "ok":
         raise RuntimeError(f"{space.name}, {kind}, {loss}: {found.status}")
@@ -117,7 +61,7 @@ class Letters:
     def gradient(self, model: words.Model) -> Any:
         """The exact gradient."""
         rows = jax.nn.softmax(self._scores(model)) - self.population
-        return pulled(_in_float64(model), self.inputs, self.weights[:, None] * rows)
+        return summed(words.score_fn, _in_float64(model), self.inputs, self.weights[:, None] * rows)
 
     def gradient_norm(self, gradient: Any) -> dict[str, float]:
         """Of that; both limits are it."""
@@ -129,7 +73,7 @@ class Letters:
         found, bias = exact(scores, self.population, self.weights, self.space, kind, loss)
         rows = jax.nn.softmax(scores) - self.population
         size = jnp.sqrt(self.weights @ jnp.sum(rows**2, axis=1))
-        mean = pulled(_in_float64(model), self.inputs, self.weights[:, None] * bias)
+        mean = summed(words.score_fn, _in_float64(model), self.inputs, self.weights[:, None] * bias)
         norm, exact_norm = jnp.linalg.norm(mean), jnp.linalg.norm(gradient)
         rest = gradient - mean
         values = {
@@ -150,14 +94,6 @@ class Letters:
         """Cross entropy over all contexts: one number."""
         each = -jnp.sum(self.population * jax.nn.log_softmax(self._scores(model)), axis=1)
         return np.asarray(self.weights @ each)[None]
-
-
-@eqx.filter_jit
-def pulled(model: words.Model, inputs: Any, rows: Float[Array, "n V"]) -> Float[Array, " d"]:
-    """Sum over inputs of J^T row, J = ds/dtheta of that input."""
-    arrays, rest = eqx.partition(model, eqx.is_inexact_array)
-    _, pull = jax.vjp(lambda part: jax.vmap(eqx.combine(part, rest))(inputs), arrays)  # pyright: ignore
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(pull(rows)[0])])
 
 
 def _in_float64(model: words.Model) -> words.Model:
@@ -183,7 +119,7 @@ class Words:
     def gradient(self, model: words.Model) -> Any:
         """Block means of the exact gradient, over the examples that the bias is not taken on."""
         rest = slice(self.examples, None)
-        return np.asarray(block_means(model, self.inputs[rest], self._errors(model, rest)))
+        return np.asarray(words.block_means(model, self.inputs[rest], self._errors(model, rest)))
 
     def gradient_norm(self, gradient: Any) -> dict[str, float]:
         """Of its expectation, and the limits of that."""
@@ -196,12 +132,12 @@ class Words:
         population = jax.nn.one_hot(golds, self.space.labels, dtype=jnp.float32)
         scores, weights = words.scores(model, inputs), np.full(len(golds), 1 / len(golds))
         found, bias = exact(scores, population, weights, self.space, kind, loss)
-        means, own = block_means(model, inputs, bias), self._errors(model, few)
+        means, own = words.block_means(model, inputs, bias), self._errors(model, few)
         return {
-            **relative_in_score_space(bias, own),
+            **relative_in_score_space(bias, own, words.BLOCKS),
             **named("bias", unbiased_norm(means)),
             **versus(means, gradient),
-            "plain_relative_norm": plain_relative(means, block_means(model, inputs, own)),
+            "plain_relative_norm": plain_relative(means, words.block_means(model, inputs, own)),
             "variance": float(found.variance),
             "error": float(found.error),
         }

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 import nce_bias as nb
 from analysis.next_word import model as words
-from analysis.next_word.run import KINDS, proposal
+from analysis.problems import KINDS, blend
 from nce_bias import train as training
 from nce_bias.data import minibatches, next_letter, next_word
 
@@ -137,7 +137,7 @@ def candidate_loss(
     m: int,
 ) -> Float[Array, ""]:
     """Mean contrastive loss with m negatives drawn for each row, not differentiated through."""
-    sampler = nb.iid(proposal(*shares), m)
+    sampler = nb.iid(blend(*shares), m)
 
     def one(row, gold, key):
         law = sampler.law(jax.lax.stop_gradient(row), popularity)

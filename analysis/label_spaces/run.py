@@ -7,20 +7,19 @@ cross entropy: exact bias and variance, cosine, and cross entropy on held-out te
 
 import dataclasses
 import itertools
-import os
 import pathlib
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from analysis import tables
+from analysis.estimators import named
 from analysis.label_spaces import model as spaces
 from analysis.label_spaces.measure import TOLERANCE, Letters, Words
 from analysis.label_spaces.model import LOSSES, SEED, Space, Trainer
-from analysis.next_word.run import BLOCKS, KINDS, named
+from analysis.next_word.model import BLOCKS
+from analysis.problems import KINDS
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 55, "quick": 25}
@@ -29,7 +28,7 @@ CROSS_ENTROPY = "cross_entropy"
 
 
 @dataclasses.dataclass(frozen=True)
-class Size:
+class Design(tables.Design):
     """Words, candidates, steps kept, and examples for the bias and for the exact gradient."""
 
     labels: int
@@ -37,16 +36,28 @@ class Size:
     checkpoints: dict[str, tuple[int, ...]]
     examples: int
     gradient_examples: int
+    seed: int = SEED
+    context: int = spaces.CONTEXT
+    batch: int = spaces.BATCH
+    blocks: int = BLOCKS
+    tolerance: float = TOLERANCE
 
 
-FULL = Size(
+FULL = Design(
     1000,
     {"letters": 8, "words": 64},
     {"letters": (1, 10, 100, 1000), "words": (1, 10, 100, 300)},
     96,
     6144,
 )
-QUICK = Size(100, {"letters": 8, "words": 16}, {"letters": (1, 10), "words": (1, 10)}, 48, 240)
+QUICK = Design(
+    100,
+    {"letters": 8, "words": 16},
+    {"letters": (1, 10), "words": (1, 10)},
+    48,
+    240,
+    quick=True,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,27 +114,25 @@ def training_rows(run: Run, reference: Run, space: Space) -> list[dict[str, Any]
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``training.csv`` and ``meta.json`` to `out`."""
-    console = Console(stderr=True)
-    size = QUICK if quick else FULL
-    with console.status("label_spaces: data"):
-        given = [
-            spaces.next_words(size.labels, size.candidates["words"]),
-            spaces.letters(size.candidates["letters"]),
-        ]
-    cells = []
+    design = QUICK if quick else FULL
+    given = [
+        spaces.next_words(design.labels, design.candidates["words"]),
+        spaces.letters(design.candidates["letters"]),
+    ]
+    tasks = []
     for space in given:
-        steps = size.checkpoints[space.name]
+        steps = design.checkpoints[space.name]
         trainer = Trainer(space, max(steps), steps)
         measure: Letters | Words = (
             Letters(space)
             if space.name == "letters"
-            else Words(space, size.examples, size.gradient_examples)
+            else Words(space, design.examples, design.gradient_examples)
         )
         # the two losses side by side: they are what compiles
         pairs = itertools.product(KINDS, LOSSES)
-        cells += [(trainer, measure, kind, [loss]) for kind, loss in pairs]
-        cells.append((trainer, measure, CROSS_ENTROPY, list(LOSSES)))
-    runs = _all(cells, console)
+        tasks += [partial(measured, trainer, measure, kind, [loss]) for kind, loss in pairs]
+        tasks.append(partial(measured, trainer, measure, CROSS_ENTROPY, list(LOSSES)))
+    runs = tables.parallel(tasks, "label_spaces")
     references = {r.place["space"]: r for r in runs if r.place["trained_with"] == CROSS_ENTROPY}
     by_name = {space.name: space for space in given}
     training = [
@@ -134,28 +143,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
     tables.write(
         out,
         {"bias": [row for r in runs for row in r.bias], "training": training},
-        analysis="label_spaces",
-        quick=quick,
-        seed=SEED,
-        **dataclasses.asdict(size),
-        context=spaces.CONTEXT,
-        batch=spaces.BATCH,
-        blocks=BLOCKS,
-        tolerance=TOLERANCE,
+        design,
         source={space.name: space.source for space in given},
         licence=given[0].licence,
     )
-
-
-def _all(cells: list[Any], console: Console) -> list[Run]:
-    """Every cell measured, one thread for each core."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        futures = [pool.submit(measured, *cell) for cell in cells]
-        done = as_completed(futures)
-        try:
-            for future in track(done, "label_spaces", len(cells), console=console, transient=True):
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]

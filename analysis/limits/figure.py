@@ -2,10 +2,10 @@
 
 import pathlib
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from analysis.frames import read, where
 from nce_bias import plot
 
 FLOOR = 2e-6  # below it lies rounding alone
@@ -24,12 +24,13 @@ FINDING = (
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``limits.png`` from ``bias.csv`` and ``limits.csv``."""
-    bias, limits = pd.read_csv(results / "bias.csv"), pd.read_csv(results / "limits.csv")
+    bias, limits = read(results, "bias", "limits")
     fig, axes = plot.figure(2, 2, width=7.2, height=5.6, sharex=True, sharey=True)
     drawn = {}
+    of = {place: dict(zip(("loss_name", "hits"), place, strict=True)) for place in PANELS}
     for ax, (place, title) in zip(axes.flat, PANELS.items(), strict=True):
         drawn[place] = plot.bias_against_m(
-            _panel(bias, *place), limit=_panel(limits, *place), title=title, ax=ax
+            where(bias, **of[place]), limit=where(limits, **of[place]), title=title, ax=ax
         )
         ax.label_outer()
         ax.set_ylim(FLOOR, 1.2)
@@ -46,7 +47,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         },
     )
     for place, panel in drawn.items():
-        rows = _panel(bias, *place)
+        rows = where(bias, **of[place])
         zero = {name for name, part in rows.groupby("negatives") if part["bias_norm"].max() < FLOOR}
         plot.direct_labels({n: line for n, line in panel.lines.items() if n not in zero})
         for name in sorted(zero):
@@ -67,7 +68,3 @@ def _slope(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> No
     ax.annotate(
         r"$\propto 1/m$", middle, (5, 2), textcoords="offset points", color=plot.GREY, fontsize=7
     )
-
-
-def _panel(table: pd.DataFrame, loss: str, hits: str) -> pd.DataFrame:
-    return table[(table["loss_name"] == loss) & (table["hits"] == hits)]

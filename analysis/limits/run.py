@@ -6,48 +6,36 @@ correction, hits (negatives equal to the gold) excluded and kept; the exact bias
 the exact engine.
 """
 
+import dataclasses
 import itertools
 import pathlib
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from rich.console import Console
-from rich.progress import track
 from scipy.special import log_softmax, softmax
 
 import nce_bias as nb
-from nce_bias.provenance import write_meta
+from analysis import problems, tables
+from analysis.problems import KINDS
+from nce_bias._progress import track
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 35, "quick": 20}
 
-LABELS = 1000
-SEED = 0
-#: What the half-trained model has learnt of log pop(y|x), and the noise on top.
-LEARNT, NOISE = 0.5, 0.5
-SIZES = tuple(2**k for k in range(13))
-QUICK_SIZES = (1, 64, 4096)
 HITS = ("exclude", "keep")
 LOSSES = (nb.infonce, nb.sampled_softmax)
-#: Shares of (popularity against uniform) and of (model against those): all four kinds are one
-#: proposal with two traced numbers, so that they share their compilation.
-KINDS = {"uniform": (0.0, 0.0), "popularity": (1.0, 0.0), "mixed": (0.0, 0.5), "model": (0.0, 1.0)}
 
 
-def problem() -> nb.Problem:
-    """Zipf popularity, an input that changes it by e^N(0,1), and a model half way to it."""
-    rng = np.random.default_rng(SEED)
-    popularity = 1 / np.arange(1, LABELS + 1)
-    popularity /= popularity.sum()
-    population = softmax(np.log(popularity) + rng.normal(size=LABELS))
-    scores = LEARNT * np.log(population) + NOISE * rng.normal(size=LABELS)
-    return nb.Problem(scores, population, popularity)
+@dataclasses.dataclass(frozen=True)
+class Design(tables.Design):
+    """One input of many labels, and the numbers of negatives."""
+
+    labels: int = 1000
+    seed: int = 0
+    sizes: tuple[int, ...] = tuple(2**k for k in range(13))
 
 
-def proposal(popular: float, hard: float) -> Any:
-    """hard * model + (1 - hard) * (popular * popularity + (1 - popular) * uniform)."""
-    return nb.mixture(nb.model(), nb.mixture(nb.popularity(), nb.uniform(), popular), hard)
+FULL, QUICK = Design(), Design(quick=True, sizes=(1, 64, 4096))
 
 
 def limit(scores: Any, population: Any, q: Any, *, corrected: bool, hits: str) -> np.ndarray:
@@ -81,13 +69,12 @@ def limit(scores: Any, population: Any, q: Any, *, corrected: bool, hits: str) -
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``limits.csv`` and ``meta.json`` to `out`."""
-    given = problem()
-    sizes = QUICK_SIZES if quick else SIZES
-    cells = list(itertools.product(LOSSES, HITS, sizes, KINDS.items()))
+    design = QUICK if quick else FULL
+    given = problems.zipf(design.labels, design.seed)
+    cells = list(itertools.product(LOSSES, HITS, design.sizes, KINDS))
     rows = []
-    console = Console(stderr=True)
-    for loss, hits, m, (kind, shares) in track(cells, "limits", console=console, transient=True):
-        found = nb.exact(given, nb.iid(proposal(*shares), m, hits=hits), loss, split=False)
+    for loss, hits, m, kind in track(cells, "limits"):
+        found = nb.exact(given, nb.iid(problems.proposal(kind), m, hits=hits), loss, split=False)
         rows.append(
             {
                 "negatives": kind,
@@ -100,18 +87,10 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
                 "status": found.status,
             }
         )
-    out.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(out / "bias.csv", index=False)
-    pd.DataFrame(_limits(given)).to_csv(out / "limits.csv", index=False)
-    write_meta(
+    tables.write(
         out,
-        analysis="limits",
-        quick=quick,
-        labels=LABELS,
-        seed=SEED,
-        learnt=LEARNT,
-        noise=NOISE,
-        sizes=list(sizes),
+        {"bias": rows, "limits": _limits(given)},
+        design,
         entropy=float(given.entropy),
         cross_entropy=float(given.cross_entropy),
     )
@@ -120,7 +99,7 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
 def _limits(given: nb.Problem) -> list[dict[str, object]]:
     scores, population = np.asarray(given.scores), np.asarray(given.population)
     popularity, model = np.asarray(given.popularity), softmax(scores)
-    flat = np.full(LABELS, 1 / LABELS)
+    flat = np.full(len(model), 1 / len(model))
     rows = []
     for loss, hits, (kind, (popular, hard)) in itertools.product(LOSSES, HITS, KINDS.items()):
         q = hard * model + (1 - hard) * (popular * popularity + (1 - popular) * flat)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 import nce_bias as nb
+from analysis.estimators import flat, root, root_ratio
 from analysis.linking import setup
 from nce_bias.retrieval import Corpus, Retriever, pull_back, world_scores
 
@@ -49,15 +50,16 @@ def moments(
         row = {name: float(weights @ [part[name] for part in parts]) for name in SCALARS}
         squares = np.concatenate([part["squares"] for part in parts])
         exact = np.concatenate([world["gradient_squares"] for world in worlds])
+        relative, error = root_ratio(squares, exact)
         rows.append(
             {
                 "kind": kind,
                 **row,
-                "bias_norm": _root(squares.mean()),
-                "relative_bias": _root(squares.mean() / exact.mean()),
-                "relative_bias_error": _jackknife(squares, exact),
-                "parameter_bias": _root(square),
-                "parameter_relative_bias": _root(square / float(gradient @ gradient)),
+                "bias_norm": root(squares.mean()),
+                "relative_bias": relative,
+                "relative_bias_error": error,
+                "parameter_bias": root(square),
+                "parameter_relative_bias": root(square / float(gradient @ gradient)),
                 "parameter_cosine": float(
                     contrastive @ gradient / np.linalg.norm(contrastive) / np.linalg.norm(gradient)
                 ),
@@ -134,11 +136,8 @@ def _world(
         found[kind] = means | {"squares": np.sum(a * b, axis=1)}
         cotangents |= {f"{kind} a": a, f"{kind} b": b}
     pulled = pull_back(model, corpus[split][rows], np.stack([*cotangents.values()]))
-    flat = np.concatenate(
-        [np.asarray(leaf, float).reshape(len(cotangents), -1) for leaf in jax.tree.leaves(pulled)],
-        axis=1,
-    )
-    found["pulled"] = dict(zip(cotangents, flat, strict=True))
+    gradients = np.asarray(flat(pulled, leading=1), float)
+    found["pulled"] = dict(zip(cotangents, gradients, strict=True))
     for kind in setup.EXACT:
         found["pulled"][f"{kind} b"] = found["pulled"][f"{kind} a"]
     return found
@@ -150,15 +149,3 @@ def _scalars(result: nb.Moments) -> dict[str, float]:
 
 def _summed(worlds: list[dict[str, Any]], name: str, total: int) -> np.ndarray:
     return np.sum([world["pulled"][name] for world in worlds], axis=0) / total
-
-
-def _root(square: float) -> float:
-    """Of an unbiased square, which may be negative."""
-    return float(np.sign(square) * np.sqrt(np.abs(square)))
-
-
-def _jackknife(squares: np.ndarray, exact: np.ndarray) -> float:
-    """Standard error over mentions of the relative bias."""
-    n = len(squares)
-    ratios = (squares.sum() - squares) / (exact.sum() - exact)
-    return float(np.sqrt((n - 1) * np.var(np.sign(ratios) * np.sqrt(np.abs(ratios)))))

@@ -60,7 +60,7 @@ def write(
                     )
     table = pd.DataFrame(rows)
     table.to_csv(out / "examples.csv", index=False)
-    counts = f"{len(helped)} of {len(wrong)} mentions; the other way round {int(other.sum())}"
+    counts = f"{len(helped)} of {wrong.size} mentions; the other way round {int(other.sum())}"
     (out / "examples.md").write_text(page(table, counts))
 
 

@@ -1,11 +1,10 @@
 """Recall by negatives and score, the mixing curve, bias along training, bias against recall."""
 
 import pathlib
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from analysis.frames import Table, read, where
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parent / "points"
@@ -40,33 +39,28 @@ METRICS = {"recall@1": "recall@1", "recall@8": "recall@8", "recall@64": "recall@
 VARIANCE_FLOOR = 1e-6
 METRIC_COLOURS = (plot.CATEGORIES[9], plot.CATEGORIES[7], plot.CATEGORIES[4])
 
-Table = Any
-
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw the pictures, of the full set of runs where it is there, else of the reduced one."""
     folder = results if (results / "recall.csv").is_file() else results / "reduced"
-    recall = pd.read_csv(folder / "recall.csv")
-    moments = pd.read_csv(folder / "moments.csv")
+    recall, moments = read(folder, "recall", "moments")
     made = [by_negatives(recall, out), along_training(moments, out)]
     if set(SHARES) <= set(recall["negatives"]):
-        correlation = pd.read_csv(folder / "correlation.csv")
-        made += [
-            mixing(recall, moments, out),
-            against_recall(pd.read_csv(folder / "scatter.csv"), correlation, out),
-        ]
+        made.append(mixing(recall, moments, out))
+        scatter, correlation = read(folder, "scatter", "correlation")
+        made.append(against_recall(scatter, correlation, out))
     return made
 
 
 def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
     """Recall on the test worlds, with 95 % intervals, beside the published curve."""
-    rows = recall[(recall["split"] == "test") & (recall["average"] == "micro")]
-    published = pd.read_csv(POINTS / "zhang_stratos_2021_zeshel.csv")
+    rows = where(recall, split="test", average="micro")
+    (published,) = read(POINTS, "zhang_stratos_2021_zeshel")
     fig, axes = plot.figure(1, 4, width=9.4, height=3.2)
     places = {kind: index for index, kind in enumerate(SHOWN)}
     with plot.style():
         for ax, (metric, title) in zip(axes.flat, METRICS.items(), strict=False):
-            some = rows[rows["metric"] == metric]
+            some = where(rows, metric=metric)
             for shift, (score, (label, colour, marker)) in enumerate(SCORES.items()):
                 own = some[(some["score"] == score) & some["negatives"].isin(SHOWN)]
                 if own.empty:
@@ -84,7 +78,7 @@ def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
                     linewidth=0.9,
                 )
             for name, dashes in BM25.items():
-                value = some[(some["score"] == "bm25") & (some["negatives"] == name)]["value"]
+                value = where(some, score="bm25", negatives=name)["value"]
                 ax.axhline(
                     100 * float(value.iloc[0]),
                     color="black",
@@ -118,9 +112,7 @@ def by_negatives(recall: Table, out: pathlib.Path) -> pathlib.Path:
 def mixing(recall: Table, moments: Table, out: pathlib.Path) -> pathlib.Path:
     """Recall of DUAL and the exact bias of its gradient at the end, against the share."""
     fig, axes = plot.figure(1, 2, width=7.4, height=3.1)
-    rows = recall[
-        (recall["split"] == "test") & (recall["average"] == "micro") & (recall["score"] == "dual")
-    ]
+    rows = where(recall, split="test", average="micro", score="dual")
     with plot.style():
         left, right = axes.flat
         for metric, marker, colour in zip(METRICS, "os^", METRIC_COLOURS, strict=True):
@@ -168,12 +160,12 @@ def along_training(moments: Table, out: pathlib.Path) -> pathlib.Path:
     scores = [score for score in ("dual", "som") if score in set(moments["score"])]
     fig, axes = plot.figure(len(scores), 4, width=9.4, height=2.1 * len(scores) + 0.9)
     grid = np.reshape(axes, (len(scores), 4))
-    own = moments[moments["seed"] == 0]
+    own = where(moments, seed=0)
     with plot.style():
         for line, score in zip(grid, scores, strict=True):
             for kind, (label, colour, marker) in NEGATIVES.items():
                 trained = "model" if kind.startswith("model") else kind
-                rows = own[(own["score"] == score) & (own["kind"] == kind)]
+                rows = where(own, score=score, kind=kind)
                 rows = rows[(rows["negatives"] == trained) | (rows["step"] == 0)]
                 if rows.empty or trained not in set(own["negatives"][own["score"] == score]):
                     continue
@@ -236,11 +228,7 @@ def against_recall(scatter: Table, correlation: Table, out: pathlib.Path) -> pat
                     s=16,
                     alpha=0.8,
                 )
-            found = correlation[
-                (correlation["runs"] == "all")
-                & (correlation["bias"] == bias)
-                & (correlation["metric"] == "recall@1")
-            ].iloc[0]
+            found = where(correlation, runs="all", bias=bias, metric="recall@1").iloc[0]
             ax.set_title(
                 rf"$\rho$ = {found['spearman']:.2f}  [{found['low']:.2f}, {found['high']:.2f}]"
             )

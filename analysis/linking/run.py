@@ -11,8 +11,6 @@ import pathlib
 import shutil
 import tempfile
 
-from rich.console import Console
-
 import nce_bias as nb
 from analysis.linking import runs, tables
 from analysis.linking.setup import MAIN, Design
@@ -31,7 +29,12 @@ STORED = pathlib.Path(__file__).parent / "results"
 DRAWN = ("recall.csv", "moments.csv", "scatter.csv", "correlation.csv")
 REDUCED = Design({"dual": MAIN}, 1, TrainingConfig(epochs=2, mentions=1024), measured=6, draws=16)
 QUICK = Design(
-    {"dual": ("random", "hard")}, 1, TrainingConfig(epochs=2, mentions=128), measured=4, draws=8
+    {"dual": ("random", "hard")},
+    1,
+    TrainingConfig(epochs=2, mentions=128),
+    measured=4,
+    draws=8,
+    quick=True,
 )
 
 
@@ -41,15 +44,13 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
     The pictures are of all runs, which take an hour (`analysis.linking.full`); with `quick` of the
     reduced form.
     """
-    console = Console(stderr=True)
     data = part(nb.data.entity_linking(), WORLDS)
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
         corpus = nb.retrieval.corpus(data, nb.text.hashed(SIZE), folder=place / "states")
         design = QUICK if quick else REDUCED
-        with console.status("linking, reduced form: training"):
-            for cell in design.cells:
-                runs.run(corpus, design, cell, place / "runs")
+        for cell in design.cells:  # each with the bar of its training
+            runs.run(corpus, design, cell, place / "runs")
         tables.write(corpus, data, design, place / "runs", out / "reduced")
     if not quick:
         for table in DRAWN:

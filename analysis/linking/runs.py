@@ -95,7 +95,7 @@ def run(corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.P
     if not (folder / "about.json").is_file():
         arrays = {split: nb.retrieval.rank(found.model, corpus[split]) for split in HELD_OUT}
         with replacing(folder / "ranks.npz") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
         ranking = time.monotonic() - began - seconds
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process so far
         about = {"training_seconds": seconds, "ranking_seconds": ranking, "peak_gib": peak}

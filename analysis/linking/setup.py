@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 import nce_bias as nb
+from analysis import tables
 from nce_bias.retrieval import TrainingConfig
 from nce_bias.samplers import Sampler
 
@@ -82,7 +83,7 @@ class Cell(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Design:
+class Design(tables.Design):
     """Which runs there are, and how long each is.
 
     Attributes

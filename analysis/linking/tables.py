@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import pathlib
@@ -14,6 +13,7 @@ from scipy.stats import spearmanr
 
 import nce_bias as nb
 from analysis import tables
+from analysis.frames import Table, where
 from analysis.linking import bias, examples, runs, setup
 from analysis.linking.setup import Cell, Design
 
@@ -47,6 +47,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         out / "ranks.npz",
+        allow_pickle=False,
         **{
             f"{split} {score} {kind}": found.astype(np.int32)
             for split, kinds in ranks.items()
@@ -69,20 +70,19 @@ def write(
     tables.write(
         out,
         {name: rows for name, rows in found.items() if rows},
-        analysis="linking",
+        design,
         corpus=corpus.name,
         source=data.source,
         licence=data.licence,
         runs=[cell.label for cell in cells],
         m=setup.M,
         at=setup.AT,
-        **dataclasses.asdict(design),
     )
 
 
 def read_ranks(work: pathlib.Path, cells: list[Cell]) -> Ranks:
     """By split, and by score and negatives: `[seeds, n]`."""
-    found: Ranks = {split: {} for split in runs.HELD_OUT}
+    found: dict[str, dict[tuple[str, str], list[np.ndarray]]] = {s: {} for s in runs.HELD_OUT}
     for cell in cells:
         with np.load(runs.folder_of(work, cell) / "ranks.npz", allow_pickle=False) as file:
             for split in runs.HELD_OUT:
@@ -133,25 +133,19 @@ def categories(kinds: dict[tuple[str, str], np.ndarray], data: Any) -> list[dict
     return rows
 
 
-def points(moments: pd.DataFrame, kinds: dict, cells: list[Cell]) -> pd.DataFrame:
+def points(moments: Table, kinds: dict, cells: list[Cell]) -> Table:
     """One row a run: recall on the test worlds, and bias at its end of its own negatives."""
     rows = []
     for cell in cells:
-        of_run = moments[
-            (moments["score"] == cell.score)
-            & (moments["negatives"] == cell.negatives)
-            & (moments["seed"] == cell.seed)
-        ]
-        own = of_run[
-            (of_run["kind"] == cell.negatives) & (of_run["step"] == of_run["step"].max())
-        ].iloc[0]
+        of_run = where(moments, **cell._asdict())
+        own = where(of_run, kind=cell.negatives, step=of_run["step"].max()).iloc[0]
         found = kinds[cell.score, cell.negatives][cell.seed]
         hits = {f"recall@{k}": float(np.mean(found <= k)) for k in setup.AT}
         rows.append(cell._asdict() | hits | {name: own[name] for name in BIASES})
     return pd.DataFrame(rows)
 
 
-def correlation(scatter: pd.DataFrame) -> list[dict[str, Any]]:
+def correlation(scatter: Table) -> list[dict[str, Any]]:
     """Spearman's rank correlation of bias and recall over runs, for all and within each score.
 
     Runs that differ in their seed alone are one condition; whole conditions are resampled for the
@@ -168,16 +162,16 @@ def correlation(scatter: pd.DataFrame) -> list[dict[str, Any]]:
         drawn = []
         for _ in range(RESAMPLES):
             chosen = generator.integers(len(conditions), size=len(conditions))
-            some = pd.concat([conditions[index] for index in chosen])
+            some: Table = pd.concat([conditions[index] for index in chosen])
             if some[of].nunique() > 1 < some[f"recall@{k}"].nunique():  # else there is no rank
-                drawn.append(spearmanr(some[of], some[f"recall@{k}"]).statistic)
+                drawn.append(_spearman(some[of], some[f"recall@{k}"]))
         low, high = np.quantile(drawn, [0.025, 0.975])
         rows.append(
             {
                 "runs": group,
                 "bias": of,
                 "metric": f"recall@{k}",
-                "spearman": float(spearmanr(table[of], table[f"recall@{k}"]).statistic),
+                "spearman": _spearman(table[of], table[f"recall@{k}"]),
                 "low": float(low),
                 "high": float(high),
                 "conditions": len(conditions),
@@ -194,6 +188,10 @@ def seconds(work: pathlib.Path, cells: list[Cell]) -> list[dict[str, Any]]:
         about = json.loads((runs.folder_of(work, cell) / "about.json").read_text())
         rows.append(cell._asdict() | about)
     return rows
+
+
+def _spearman(a: Table, b: Table) -> float:
+    return float(np.asarray(spearmanr(a, b))[0])
 
 
 def _named(table: pd.DataFrame, **about: str) -> list[dict[str, Any]]:

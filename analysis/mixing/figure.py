@@ -2,8 +2,7 @@
 
 import pathlib
 
-import pandas as pd
-
+from analysis.frames import read, where
 from nce_bias import plot
 
 KINDS = {
@@ -25,12 +24,12 @@ FLOOR = 1e-4
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``mixing.png`` from ``moments.csv``."""
-    table = pd.read_csv(results / "moments.csv")
+    (table,) = read(results, "moments")
     fig, axes = plot.figure(1, 2, width=7.4, height=3.1, sharex=True)
     with plot.style():
         for ax, column in zip(axes.flat, ("bias_norm", "variance"), strict=True):
             for (mixing, loss), (name, colour, dashes, marker) in KINDS.items():
-                rows = table[(table["mixing"] == mixing) & (table["loss_name"] == loss)]
+                rows = where(table, mixing=mixing, loss_name=loss)
                 rows = rows[rows["bias_norm"] > FLOOR] if column == "bias_norm" else rows
                 ax.plot(
                     rows["share"],

@@ -1,13 +1,14 @@
 """Bias along training on real text, with and without logQ: of the mean gradient, per example."""
 
 import pathlib
+from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
+from analysis.frames import Table, read, stacked, where, with_edges
 from nce_bias import plot
 
 FINDING = (
@@ -27,7 +28,7 @@ FLOORS = {"bias": 1e-4, "relative_score": 3e-5}
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``next_word.png`` from ``bias.csv`` and ``training.csv``."""
-    bias, training = pd.read_csv(results / "bias.csv"), pd.read_csv(results / "training.csv")
+    bias, training = read(results, "bias", "training")
     bias["relative_score"] = bias["relative_score_bias"]
     for side, sign in {"low": -2, "high": 2}.items():
         bias[f"relative_score_{side}"] = (
@@ -38,9 +39,8 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     fig, axes = plot.figure(2, 2, width=7.4, height=6.0, sharex=True, sharey="row")
     drawn, named = {}, {}
     for (quantity, loss), ax in zip(PANELS, axes.flat, strict=True):
-        table = _with_edges(bias[bias["loss_name"] == loss], quantity)
-        if quantity == "bias":
-            table = pd.concat([_with_edges(gradient, "gradient"), table])
+        parts = [_edges(gradient, "gradient")] if quantity == "bias" else []
+        table = stacked([*parts, _edges(where(bias, loss_name=loss), quantity)])
         zero = {
             n for n, part in table.groupby("negatives") if part["value"].max() < FLOORS[quantity]
         }
@@ -80,12 +80,13 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     for ax in axes[:, 1]:
         ax.set_ylabel("")
     plot.finding(fig, FINDING)
+    handles: dict[str, Any] = {
+        "exact bias, averaged over held-out examples": Line2D([], [], color=plot.GREY),
+        "± 2 standard errors of the average": Patch(color=plot.GREY, alpha=0.2, linewidth=0),
+    }
     plot.legend(
         fig,
-        {
-            "exact bias, averaged over held-out examples": Line2D([], [], color=plot.GREY),
-            "± 2 standard errors of the average": Patch(color=plot.GREY, alpha=0.2, linewidth=0),
-        },
+        handles,
     )
     for lines in named.values():
         plot.direct_labels(lines, {"cross_entropy": "exact gradient"})
@@ -97,25 +98,12 @@ def _short(column: str) -> str:
     return column.replace("_norm", "")
 
 
-def _with_edges(table: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Three rows for each: the estimate (NaN where it is not positive) and the band's edges.
-
-    An edge of 0 has no place on a logarithmic axis; it is put far below it.
-    """
-    parts = [
-        table[["step", "negatives"]].assign(
-            edge=edge, value=values.where(values > 0) if edge == "estimate" else values.clip(1e-9)
-        )
-        for edge, values in {
-            "estimate": table[quantity],
-            "low": table[f"{quantity}_low"],
-            "high": table[f"{quantity}_high"],
-        }.items()
-    ]
-    return pd.concat(parts, ignore_index=True)
+def _edges(table: Table, quantity: str) -> Table:
+    values = (table[f"{quantity}{side}"] for side in ("", "_low", "_high"))
+    return with_edges(table, ("step", "negatives"), *values)
 
 
-def _steps(ax: Axes, steps: pd.Series) -> None:
+def _steps(ax: Axes, steps: Table) -> None:
     ax.set_xscale("log")
     ax.set_xlim(steps.min(), steps.max())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

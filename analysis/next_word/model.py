@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from analysis import estimators
 from nce_bias import train as training
 from nce_bias.data import NextWord, minibatches, next_word
 
@@ -18,6 +19,7 @@ EMBEDDING = 64
 HIDDEN = 128
 BATCH = 256
 STEPS = 2000
+BLOCKS = 24  # of examples, for the standard errors of means
 LEARNING_RATE = 2e-3
 OPTIMIZER = optax.adam(LEARNING_RATE)  # one object: all seeds share one compilation
 
@@ -53,6 +55,13 @@ def score_fn(params: Model, x: Int[Array, "context"]) -> Float[Array, "labels"]:
 def scores(params: Model, inputs: Int[Array, "n context"]) -> Float[Array, "n labels"]:
     """Scores [n, V] of several inputs."""
     return jax.vmap(params)(inputs)
+
+
+def block_means(
+    params: Model, inputs: Int[Array, "n context"], rows: Float[Array, "n labels"]
+) -> Float[Array, "blocks parameters"]:
+    """Gradients over the parameters from rows of score space, means over `BLOCKS` blocks."""
+    return estimators.block_means(score_fn, params, inputs, rows, BLOCKS)
 
 
 def batch_loss(params: Model, batch: tuple[Array, Array]) -> Float[Array, ""]:

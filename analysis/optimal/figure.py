@@ -3,8 +3,8 @@
 import pathlib
 
 import numpy as np
-import pandas as pd
 
+from analysis.frames import read, where
 from nce_bias import plot
 
 FINDING = "With 16 draws from the right distribution an uncorrected loss has no bias"
@@ -13,7 +13,7 @@ FLOOR = 1e-5
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``optimal.png`` from ``bias.csv`` and ``proposals.csv``."""
-    bias, shapes = (pd.read_csv(results / f"{name}.csv") for name in ("bias", "proposals"))
+    bias, shapes = read(results, "bias", "proposals")
     fig, axes = plot.figure(1, 2, width=7.4, height=3.3)
     left, right = axes.flat
     with plot.style():
@@ -28,7 +28,8 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
                 markersize=4,
                 label=name,
             )
-        zero = bias[(bias["negatives"] == "optimal") & (bias["bias_norm"] <= FLOOR)]
+        zero = where(bias, negatives="optimal")
+        zero = zero[zero["bias_norm"] <= FLOOR]
         if len(zero):
             left.annotate(
                 f"optimal: 0 from $m={zero['m'].min()}$",
@@ -47,7 +48,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         for m, colour, marker in zip(
             sizes, (plot.SECOND, plot.COLOURS["optimal"]), "o*", strict=False
         ):
-            rows = shapes[shapes["m"] == m]
+            rows = where(shapes, m=m)
             right.scatter(
                 np.log10(rows["population"] / rows["model"]),
                 rows["q"].clip(lower=1e-6),

@@ -2,8 +2,9 @@
 
 import pathlib
 
-import pandas as pd
+import numpy as np
 
+from analysis.frames import read, where
 from nce_bias import plot
 
 FLOOR = 3e-3
@@ -27,15 +28,15 @@ NAMES = (
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``presets.png`` from ``moments.csv``."""
-    table = pd.read_csv(results / "moments.csv")
+    (table,) = read(results, "moments")
     fig, ax = plot.figure(width=7.2, height=4.2)
     with plot.style():
         for name, colour in zip(NAMES, plot.CATEGORIES, strict=True):
-            rows = table[table["preset"] == name].sort_values("m")
+            rows = where(table, preset=name).sort_values("m")
             bias = rows["bias_norm"].clip(lower=FLOOR)
             label = f"{name} (bias 0)" if (rows["bias_norm"] < 1e-6).all() else name
             ax.plot(bias, rows["variance"], color=colour, linewidth=0.9, label=label, zorder=2)
-            places = 12 + 14 * pd.Series(range(len(rows)), dtype=float)
+            places = 12 + 14 * np.arange(len(rows))
             ax.scatter(bias, rows["variance"], s=places, color=colour, zorder=3)
         ax.set_xscale("log")
         ax.set_yscale("log")

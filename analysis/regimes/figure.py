@@ -3,9 +3,9 @@
 import pathlib
 
 import numpy as np
-import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 
+from analysis.frames import read, where
 from nce_bias import plot
 
 PANELS = {"independent": "Independent draws", "distinct": "Distinct draws"}
@@ -18,11 +18,11 @@ LETTERS = {"uniform": "u", "popularity": "p", "mixed": "x", "model": "M"}
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``regimes.png`` from ``bias.csv``."""
-    bias = pd.read_csv(results / "bias.csv")
+    (bias,) = read(results, "bias")
     fig, axes = plot.figure(1, 2, width=7.4, height=4.0, sharey=True)
     with plot.style():
         for ax, (draws, title) in zip(axes.flat, PANELS.items(), strict=True):
-            rows = bias[bias["draws"] == draws]
+            rows = where(bias, draws=draws)
             wide = rows.pivot_table(index="entropy", columns=["negatives", "m"], values="bias_norm")
             ratio = np.log10(wide["model"] / wide["uniform"])
             sizes, places = np.arange(len(ratio.columns)), np.arange(len(ratio))

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.frames import read, where
 from nce_bias import plot
 
 FINDING = (
@@ -24,11 +25,9 @@ LOSSES, BIASES = (-0.1, 6.6), (1e-3, 30)
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``synthetic.png`` from ``contrastive.csv``, ``training.csv`` and ``published.csv``."""
-    training, contrastive, published = (
-        pd.read_csv(results / f"{name}.csv") for name in ("training", "contrastive", "published")
-    )
+    training, contrastive, published = read(results, "training", "contrastive", "published")
     training = training[training["role"] != "trained only"]
-    line = training.loc[training["role"] == "line", "seed"].iloc[0]
+    line = where(training, role="line")["seed"].iloc[0]
     cross_entropy = training.rename(columns={"cross_entropy": "loss"}).assign(
         negatives="cross_entropy"
     )
@@ -36,7 +35,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     fig, axes = plot.figure(2, 2, width=7.4, height=6.0, sharex=True, sharey="col")
     labels = []
     for row, sampling in zip(axes, ("without replacement", "with replacement"), strict=True):
-        table = contrastive[contrastive["sampling"] == sampling]
+        table = where(contrastive, sampling=sampling)
         points = published if sampling == "without replacement" else None
         losses = plot.loss_against_step(
             pd.concat([cross_entropy, table]),

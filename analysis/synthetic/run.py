@@ -5,10 +5,8 @@ and gradient bias, over all 391,600 parameters, of 4 negatives along 30 steps of
 without replacement as in the paper, beside its published points, and with replacement.
 """
 
-import os
+import dataclasses
 import pathlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from typing import Any
 
@@ -18,35 +16,47 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
-from rich.console import Console
-from rich.progress import track
 
 import nce_bias as nb
+from analysis import tables
+from analysis.estimators import along, inner_each
+from analysis.frames import Table, where
+from analysis.problems import KINDS, proposal
 from analysis.synthetic import model as synthetic
-from nce_bias.provenance import write_meta
+from nce_bias._progress import track
 
 #: About how long a run takes on two cores, in seconds.
 SECONDS = {"full": 155, "quick": 15}
 
 POINTS = pathlib.Path(__file__).parent / "points" / "zhang_stratos_2021_figure1.csv"
-NEGATIVES = 4
-#: Seeds trained. The one whose cross entropy is closest to the published curve is the line of the
-#: figure; it and the first others are the runs whose bias is computed.
-SEEDS = tuple(range(10))
-RUNS = 5
-QUICK_SEEDS, QUICK_STEPS = (9,), 4
 #: Relative, of the quadrature. A bias of model negatives is small itself, so it needs a finer rule.
 #: In the spread 1e-5 moves the smallest, at the last steps, by up to 29 in a hundred against 1e-6,
 #: which is therefore good to a few in a hundred there. The line has more.
 TOLERANCE = {"uniform": 1e-5, "popularity": 1e-6, "mixed": 1e-6, "model": 1e-6}
-LINE_TOLERANCE = TOLERANCE | {"model": 1e-9}
+
+
+@dataclasses.dataclass(frozen=True)
+class Design(tables.Design):
+    """What is trained and how finely it is measured.
+
+    The seed whose cross entropy is closest to the published curve is the line of the figure; it and
+    the first others, `runs` in all, are the runs whose bias is computed.
+    """
+
+    labels: int = synthetic.LABELS
+    negatives: int = 4
+    steps: int = synthetic.STEPS
+    seeds: tuple[int, ...] = tuple(range(10))
+    runs: int = 5
+    tolerance: dict[str, float] = dataclasses.field(default_factory=lambda: TOLERANCE)
+    tolerance_of_the_line: dict[str, float] = dataclasses.field(
+        default_factory=lambda: TOLERANCE | {"model": 1e-9}
+    )
+
+
+FULL = Design()
+QUICK = Design(quick=True, steps=4, seeds=(9,), tolerance_of_the_line=TOLERANCE)
 DISTINCT, REPLACED = "without replacement", "with replacement"
-KINDS = {
-    "uniform": nb.uniform,
-    "popularity": nb.popularity,
-    "mixed": lambda: nb.mixture(nb.uniform(), nb.model()),
-    "model": nb.model,
-}
 #: The published curves: column of the points -> negatives, quantity.
 PUBLISHED = {
     "cross_entropy": ("cross_entropy", "loss"),
@@ -57,7 +67,7 @@ PUBLISHED = {
 }
 
 
-def published() -> pd.DataFrame:
+def published() -> Table:
     """The published points, tidy: step, negatives, loss (nats), bias_norm (NaN: not published)."""
     points = pd.read_csv(POINTS)
     curves: dict[str, dict[str, Any]] = {}
@@ -89,25 +99,11 @@ def pull_back(
     vector-Jacobian product each. Returns \|b\|, \|grad J_CE\| and the cosine between grad J_CE and
     the contrastive gradient grad J_CE - b, for every step, where `rows` is eps.
     """
-    arrays, rest = eqx.partition(run.params, eqx.is_inexact_array)
-    population = jnp.asarray(synthetic.population())
-
-    def at_step(arrays, row):
-        scores, pull = jax.vjp(
-            lambda part: synthetic.score_fn(eqx.combine(part, rest)),  # pyright: ignore
-            arrays,
-        )
-        (bias,) = pull(row)
-        (exact,) = pull(jax.nn.softmax(scores) - population)
-        contrastive = jax.tree.map(jnp.subtract, exact, bias)
-        sizes = [jnp.sqrt(_inner(g, g)) for g in (bias, exact, contrastive)]
-        return sizes[0], sizes[1], _inner(exact, contrastive) / (sizes[1] * sizes[2])
-
-    return jax.vmap(at_step)(arrays, rows)
-
-
-def _inner(a: Any, b: Any) -> Float[Array, ""]:
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, a, b)), jnp.zeros(()))
+    exact = jax.nn.softmax(run.scores) - jnp.asarray(synthetic.population())
+    of_bias, of_exact = (along(synthetic.score_fn, run.params, each) for each in (rows, exact))
+    contrastive = jax.tree.map(jnp.subtract, of_exact, of_bias)
+    sizes = [jnp.sqrt(inner_each(g, g)) for g in (of_bias, of_exact, contrastive)]
+    return sizes[0], sizes[1], inner_each(of_exact, contrastive) / (sizes[1] * sizes[2])
 
 
 def curve(
@@ -115,7 +111,7 @@ def curve(
 ) -> pd.DataFrame:
     """Expected loss and gradient bias of one kind of negatives at every step of one run."""
     make = nb.iid if sampling == REPLACED else nb.without_replacement
-    sampler = make(KINDS[negatives](), NEGATIVES)
+    sampler = make(proposal(negatives), FULL.negatives)
     found = nb.exact(problem(run), sampler, tolerance=tolerance, split=False)
     if found.status != "ok":
         raise RuntimeError(f"seed {run.seed}, {sampler!r}: {found.status}")
@@ -136,39 +132,31 @@ def curve(
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write training, contrastive, agreement and published ``.csv`` and ``meta.json`` to `out`."""
-    console = Console(stderr=True)
-    seeds, steps = (QUICK_SEEDS, QUICK_STEPS) if quick else (SEEDS, synthetic.STEPS)
+    design = QUICK if quick else FULL
     trained = {
-        seed: synthetic.trajectory(seed, steps)
-        for seed in track(seeds, "synthetic: training", console=console, transient=True)
+        seed: synthetic.trajectory(seed, design.steps)
+        for seed in track(design.seeds, "synthetic: training")
     }
-    runs, training = choose(trained)
-    line = TOLERANCE if quick else LINE_TOLERANCE
-    contrastive = _all_curves(runs, line, console)
+    runs, training = choose(trained, design.runs)
+    contrastive = _all_curves(runs, design)
     points = published()
-    out.mkdir(parents=True, exist_ok=True)
-    training.to_csv(out / "training.csv", index=False)
-    contrastive.to_csv(out / "contrastive.csv", index=False)
-    agreement(points, training, contrastive).to_csv(out / "agreement.csv", index=False)
-    points.to_csv(out / "published.csv", index=False)
-    write_meta(
+    tables.write(
         out,
-        analysis="synthetic",
-        quick=quick,
-        labels=synthetic.LABELS,
-        negatives=NEGATIVES,
-        steps=steps,
-        seeds=list(seeds),
+        {
+            "training": training,
+            "contrastive": contrastive,
+            "agreement": agreement(points, training, contrastive),
+            "published": points,
+        },
+        design,
         seed_of_the_line=runs[0].seed,
         seeds_of_the_spread=[run.seed for run in runs[1:]],
         entropy=synthetic.entropy(),
-        tolerance=TOLERANCE,
-        tolerance_of_the_line=line,
     )
 
 
 def choose(
-    trained: dict[int, synthetic.Trajectory],
+    trained: dict[int, synthetic.Trajectory], count: int = FULL.runs
 ) -> tuple[list[synthetic.Trajectory], pd.DataFrame]:
     """The runs whose bias is computed, the line's first, and a table of all trained ones.
 
@@ -177,12 +165,12 @@ def choose(
     """
     distances = {seed: distance(run.cross_entropy) for seed, run in trained.items()}
     line = min(distances, key=distances.__getitem__)
-    others = [seed for seed in trained if seed != line][: RUNS - 1]
+    others = [seed for seed in trained if seed != line][: count - 1]
     roles = {line: "line"} | dict.fromkeys(others, "spread")
-    tables = []
+    parts = []
     for seed, run in trained.items():
         _, gradient_norm, _ = pull_back(run, jnp.zeros_like(run.scores))
-        tables.append(
+        parts.append(
             pd.DataFrame(
                 {
                     "seed": seed,
@@ -195,37 +183,22 @@ def choose(
                 }
             )
         )
-    return [trained[seed] for seed in roles], pd.concat(tables, ignore_index=True)
+    return [trained[seed] for seed in roles], pd.concat(parts, ignore_index=True)
 
 
-def _all_curves(
-    runs: list[synthetic.Trajectory], line: dict[str, float], console: Console
-) -> pd.DataFrame:
-    """Every kind of negatives of every run; one thread for each core, the longest tasks first."""
-    tasks: list[Callable[[], pd.DataFrame]] = []
-    for sampling, kinds in {DISTINCT: ("model", "uniform"), REPLACED: tuple(KINDS)}.items():
-        for run, tolerances in zip(runs, [line, *[TOLERANCE] * (len(runs) - 1)], strict=True):
-            tasks += [partial(curve, run, kind, sampling, tolerances[kind]) for kind in kinds]
-    with ThreadPoolExecutor(max_workers=min(len(tasks), os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(task) for task in tasks]
-        try:
-            for _ in track(
-                as_completed(futures),
-                "synthetic: exact bias",
-                total=len(futures),
-                console=console,
-                transient=True,
-            ):
-                pass
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return pd.concat([future.result() for future in futures], ignore_index=True)
+def _all_curves(runs: list[synthetic.Trajectory], design: Design) -> pd.DataFrame:
+    """Every kind of negatives of every run, the longest tasks first."""
+    others = [design.tolerance] * (len(runs) - 1)
+    tasks = [
+        partial(curve, run, kind, sampling, tolerances[kind])
+        for sampling, kinds in {DISTINCT: ("model", "uniform"), REPLACED: tuple(KINDS)}.items()
+        for run, tolerances in zip(runs, [design.tolerance_of_the_line, *others], strict=True)
+        for kind in kinds
+    ]
+    return pd.concat(tables.parallel(tasks, "synthetic: exact bias"), ignore_index=True)
 
 
-def agreement(
-    points: pd.DataFrame, training: pd.DataFrame, contrastive: pd.DataFrame
-) -> pd.DataFrame:
+def agreement(points: Table, training: Table, contrastive: Table) -> pd.DataFrame:
     """How far the published points are from ours, beside how far our seeds are from each other.
 
     One row for each published curve: the median over steps of |published - line| / line; the same
@@ -234,16 +207,14 @@ def agreement(
     """
     rows = []
     for negatives, quantity in PUBLISHED.values():
-        theirs = points[points["negatives"] == negatives].set_index("step")[quantity]
+        theirs = where(points, negatives=negatives).set_index("step")[quantity]
         if negatives == "cross_entropy":
             ours = training[training["role"] != "trained only"].rename(
                 columns={"cross_entropy": "loss"}
             )
         else:
-            ours = contrastive[
-                (contrastive["sampling"] == DISTINCT) & (contrastive["negatives"] == negatives)
-            ]
-        line = training.loc[training["role"] == "line", "seed"].iloc[0]
+            ours = where(contrastive, sampling=DISTINCT, negatives=negatives)
+        line = where(training, role="line")["seed"].iloc[0]
         table = ours.pivot(index="step", columns="seed", values=quantity)
         theirs = theirs.loc[table.index]
         relative = table.sub(table[line], axis=0).abs().div(table[line], axis=0).median()

@@ -2,8 +2,7 @@
 
 import pathlib
 
-import pandas as pd
-
+from analysis.frames import read, where
 from nce_bias import plot
 
 TITLES = {
@@ -19,16 +18,14 @@ SHADES = tuple(plot.lighten(plot.COLOURS["model"], share) for share in (0.7, 0.4
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``two_labels.png`` from ``bias.csv`` and ``closed_form.csv``."""
-    bias, formula = (pd.read_csv(results / f"{name}.csv") for name in ("bias", "closed_form"))
+    bias, formula = read(results, "bias", "closed_form")
     fig, axes = plot.figure(1, 3, width=7.6, height=2.9, sharex=True, sharey=True)
     with plot.style():
         for ax, (hits, title) in zip(axes.flat, TITLES.items(), strict=True):
-            for shade, (m, rows) in zip(
-                SHADES, bias[bias["hits"] == hits].groupby("m"), strict=True
-            ):
+            for shade, (m, rows) in zip(SHADES, where(bias, hits=hits).groupby("m"), strict=True):
                 ax.plot(rows["a"], rows["bias_norm"], color=shade, label=f"$m={m}$, exact")
             for marker, (m, rows) in zip(
-                ("o", "x"), formula[formula["hits"] == hits].groupby("m"), strict=True
+                ("o", "x"), where(formula, hits=hits).groupby("m"), strict=True
             ):
                 shown = rows.iloc[4::9]
                 name = "$m=1$" if m == 1 else r"$m\to\infty$"

@@ -4,6 +4,7 @@ Two labels at p = pop = (a, 1 - a), m independent negatives from the model, unco
 masked or excluded; closed forms at m = 1 and m -> infinity beside the exact engine.
 """
 
+import dataclasses
 import itertools
 import pathlib
 
@@ -16,13 +17,19 @@ from analysis import tables
 SECONDS = {"full": 5, "quick": 5}
 
 HITS = ("keep", "mask", "exclude")
-SIZES = (1, 2, 8, 64)
-POINTS = 99
 
 
-def shares() -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Design(tables.Design):
+    """Numbers of negatives, and how many values of a."""
+
+    sizes: tuple[int, ...] = (1, 2, 8, 64)
+    points: int = 99
+
+
+def shares(points: int = Design.points) -> np.ndarray:
     """The values of a: the middles of equal parts of (0, 1)."""
-    return (np.arange(POINTS) + 0.5) / POINTS
+    return (np.arange(points) + 0.5) / points
 
 
 def closed_form(a: np.ndarray, m: float, hits: str) -> np.ndarray:
@@ -42,9 +49,10 @@ def closed_form(a: np.ndarray, m: float, hits: str) -> np.ndarray:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``bias.csv``, ``closed_form.csv`` and ``meta.json`` to `out`."""
-    rows, formulas, a = [], [], shares()
+    design = Design(quick=quick)
+    rows, formulas, a = [], [], shares(design.points)
     problem = nb.Problem(np.log(np.stack([a, 1 - a], 1)), np.stack([a, 1 - a], 1))
-    for hits, m in itertools.product(HITS, SIZES):
+    for hits, m in itertools.product(HITS, design.sizes):
         found = nb.exact(problem, nb.iid(nb.model(), m, hits=hits), split=False)
         norms = np.linalg.norm(np.asarray(found.bias), axis=1)
         rows += [
@@ -57,11 +65,4 @@ def run(out: pathlib.Path, *, quick: bool = False) -> None:
             {"hits": hits, "m": m, "a": x, "bias_norm": norm}
             for x, norm in zip(a, norms, strict=True)
         ]
-    tables.write(
-        out,
-        {"bias": rows, "closed_form": formulas},
-        analysis="two_labels",
-        quick=quick,
-        sizes=list(SIZES),
-        points=POINTS,
-    )
+    tables.write(out, {"bias": rows, "closed_form": formulas}, design)

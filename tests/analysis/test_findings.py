@@ -150,17 +150,17 @@ def test_the_table_of_batches():
     for kind in batches.KINDS:
         cells = [
             "never" if np.isinf(size := table["overtaken_at"][kind, loss, m]) else f"{size:.2g}"
-            for m in batches.SIZES
+            for m in batches.FULL.sizes
             for loss in losses
         ]
         numbers = [cell if cell == "never" else f"{float(cell):.0f}" for cell in cells]
         assert f"| {kind} | {' | '.join(numbers)} |" in page("batches")
     variance = table["variance"]
-    full = variance["full softmax", "infonce", batches.LABELS - 1]
+    full = variance["full softmax", "infonce", batches.FULL.labels - 1]
     assert variance["uniform", "infonce", 8] < 0.55 * variance["uniform", "sampled_softmax", 8]
     for kind in batches.KINDS:
         assert abs(variance[kind, "sampled_softmax", 64] / full - 1) < 0.04
-    assert table["bias_norm"]["full softmax", "infonce", batches.LABELS - 1] < 1e-12
+    assert table["bias_norm"]["full softmax", "infonce", batches.FULL.labels - 1] < 1e-12
     noise = variance + table["variance_inputs"]
     for kind, size in (("uniform", 200), ("popularity", 50), ("model", 30)):
         saved = noise[kind, "sampled_softmax", 8] - noise[kind, "infonce", 8]
@@ -190,12 +190,12 @@ def test_the_error_is_that_of_simulated_batches():
     cdf, errors = population.cumsum(1), []
     for _ in range(400):
         rows = rng.integers(len(x), size=size)
-        golds = (rng.random((size, 1)) > cdf[rows]).sum(1).clip(max=batches.LABELS - 1)
-        wrong = rng.integers(batches.LABELS - 1, size=(size, 8))
+        golds = (rng.random((size, 1)) > cdf[rows]).sum(1).clip(max=batches.FULL.labels - 1)
+        wrong = rng.integers(batches.FULL.labels - 1, size=(size, 8))
         wrong += wrong >= golds[:, None]
         candidates = np.column_stack([golds, wrong])
         weights = np.exp(np.take_along_axis(logits[rows], candidates, 1))
-        deltas = np.zeros((size, batches.LABELS))
+        deltas = np.zeros((size, batches.FULL.labels))
         np.add.at(
             deltas, (np.arange(size)[:, None], candidates), weights / weights.sum(1, keepdims=True)
         )
@@ -212,7 +212,7 @@ def test_the_error_is_that_of_simulated_batches():
 
 def test_the_table_of_presets():
     bias = read("presets", "moments").pivot_table(index="preset", columns="m", values="bias_norm")
-    assert list(bias.columns) == list(presets.SIZES)
+    assert list(bias.columns) == list(presets.FULL.sizes)
     for line in page("presets").splitlines():
         name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         if name in bias.index:

@@ -15,7 +15,7 @@ from analysis.label_spaces import figure as figure
 from analysis.label_spaces import measure, run
 from analysis.label_spaces import model as spaces
 from analysis.next_word import model as words
-from analysis.next_word.run import KINDS, proposal
+from analysis.problems import KINDS, proposal
 
 FOLDER = pathlib.Path(__file__).parents[2] / "analysis" / "label_spaces"
 ORDER = ("uniform", "mixed", "model", "popularity")
@@ -273,7 +273,7 @@ def test_training_follows_the_expected_gradient(kind, loss):
     other = "uniform" if kind == "popularity" else "popularity"
     for name in (kind, other):
         problem = nb.Problem(scores, np.eye(6)[gold], popularity)
-        found = nb.exact(problem, nb.iid(proposal(*KINDS[name]), m), spaces.LOSSES[loss])
+        found = nb.exact(problem, nb.iid(proposal(name), m), spaces.LOSSES[loss])
         z = np.abs(rows.mean(axis=0) - np.asarray(found.gradient)) / error
         assert (z.max() < 5) == (name == kind)
 
@@ -310,27 +310,6 @@ def test_letters_measure_is_gradient_bias():
     assert here.losses(model).tolist() == pytest.approx([mean], rel=1e-5)
 
 
-def test_ratios_of_noisy_means_are_free_of_noise():
-    """b = (0.6, 0, ...), g = (1, 1, 0, ...): norm ratio and cosine on average, limits hold."""
-    rng = np.random.default_rng(0)
-    b, g = np.zeros(200), np.zeros(200)
-    b[0], g[:2] = 0.6, 1.0
-    wanted = (0.6 / np.sqrt(2), (g - b) @ g / np.linalg.norm(g - b) / np.sqrt(2))
-    plain, found = [], []
-    for _ in range(100):
-        few, many = (x + 0.3 * rng.normal(size=(24, 200)) for x in (b, g))
-        found.append(measure.versus(few, many))
-        plain.append(measure.plain_relative(few, many))
-    for name, value in zip(("relative_norm", "cosine"), wanted, strict=True):
-        values = np.array([x[name] for x in found])
-        errors = np.array([x[f"{name}_se"] for x in found])
-        spread = values.std() / 10
-        assert abs(values.mean() - value) < 5 * spread
-        assert np.mean(np.abs(values - value) < 2 * errors) > 0.85
-        assert np.median(errors) < 2 * values.std()
-    assert np.mean(plain) > wanted[0] + 0.1
-
-
 def test_a_status_that_is_not_ok_raises(monkeypatch):
     given = nb.exact
 
@@ -355,7 +334,7 @@ def test_letters_are_drawn_by_their_shares():
 
 def test_a_quick_run_writes_its_tables(monkeypatch, tmp_path):
     steps = {"letters": (1, 2), "words": (1, 2)}
-    tiny = run.Size(30, {"letters": 3, "words": 3}, steps, 24, 48)
+    tiny = run.Design(30, {"letters": 3, "words": 3}, steps, 24, 48, quick=True)
     monkeypatch.setattr(run, "QUICK", tiny)
     run.run(tmp_path, quick=True)
     names = ["bias.csv", "meta.json", "training.csv"]

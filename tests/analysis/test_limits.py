@@ -11,7 +11,6 @@ import pytest
 import nce_bias as nb
 from analysis.limits import figure as figure
 from analysis.limits import run as limits
-from nce_bias.proposals import log_proposal
 
 RESULTS = pathlib.Path(limits.__file__).parent / "results"
 PAGE = pathlib.Path(limits.__file__).parent / "README.md"
@@ -67,28 +66,12 @@ def test_the_exact_engine_tends_to_the_limit(loss, hits):
         assert np.abs(found - wrong).max() > 0.01
 
 
-def test_the_four_kinds_are_the_named_proposals():
-    problem = limits.problem()
-    scores, popularity = problem.scores, problem.popularity
-    named = {
-        "uniform": nb.uniform(),
-        "popularity": nb.popularity(),
-        "mixed": nb.mixture(nb.uniform(), nb.model(), 0.5),
-        "model": nb.model(),
-    }
-    assert list(named) == list(limits.KINDS)
-    for kind, proposal in named.items():
-        expected = log_proposal(proposal, scores, popularity)
-        found = log_proposal(limits.proposal(*limits.KINDS[kind]), scores, popularity)
-        assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-13)
-
-
 # --- results and page
 
 
 def test_results_are_complete_and_exact():
     bias = read("bias")
-    assert len(bias) == 2 * 2 * 4 * len(limits.SIZES)
+    assert len(bias) == 2 * 2 * 4 * len(limits.FULL.sizes)
     assert (bias["status"] == "ok").all()
     assert bias["error"].max() < ZERO
 
@@ -201,8 +184,7 @@ def test_zero_is_said_where_it_cannot_be_drawn(panels):
 
 
 def test_run_and_draw_small(monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "LABELS", 20)
-    monkeypatch.setattr(limits, "QUICK_SIZES", (2,))
+    monkeypatch.setattr(limits, "QUICK", limits.Design(20, sizes=(2,), quick=True))
     limits.run(tmp_path / "results", quick=True)
     written = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert written == ["bias.csv", "limits.csv", "meta.json"]

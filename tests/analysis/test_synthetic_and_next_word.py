@@ -18,7 +18,6 @@ from analysis.next_word import run as next_word
 from analysis.synthetic import figure as synthetic_figure
 from analysis.synthetic import model as synthetic
 from analysis.synthetic import run as experiment
-from nce_bias.proposals import log_proposal
 
 ANALYSES = pathlib.Path(__file__).parents[2] / "analysis"
 DISTINCT, REPLACED = experiment.DISTINCT, experiment.REPLACED
@@ -52,7 +51,7 @@ def line_of(ax: Any, label: str) -> Any:
 
 def test_pull_back_is_gradient_bias():
     run = synthetic.trajectory(9, steps=2)
-    sampler = nb.iid(nb.model(), experiment.NEGATIVES)
+    sampler = nb.iid(nb.model(), experiment.FULL.negatives)
     model = nb.ScoreModel(synthetic.score_fn, run.at(2))
     found = nb.gradient_bias(model, jnp.zeros(1), synthetic.population(), sampler)
     rows = jnp.stack([jnp.zeros(1000), found.moments.bias])
@@ -68,7 +67,7 @@ def test_committed_loss_is_that_of_drawn_negatives():
     """Step 10 of the line: Monte Carlo without replacement, which shares no quadrature with it."""
     table = read("synthetic", "contrastive")
     problem = nb.Problem(synthetic.trajectory(9, steps=10).scores[9], synthetic.population())
-    sampler = nb.without_replacement(nb.model(), experiment.NEGATIVES)
+    sampler = nb.without_replacement(nb.model(), experiment.FULL.negatives)
     found = nb.monte_carlo(problem, sampler, key=jax.random.key(1), draws=20_000)
     error = 5 * float(found.standard_errors["loss"])
     loss = {s: curve(table, 9, s, "model")["loss"][10] for s in (DISTINCT, REPLACED)}
@@ -152,7 +151,7 @@ def test_a_quick_run_writes_every_table_and_can_be_drawn(monkeypatch, tmp_path):
     names = ["agreement.csv", "contrastive.csv", "meta.json", "published.csv", "training.csv"]
     assert written == names
     table = pd.read_csv(tmp_path / "contrastive.csv")
-    steps = experiment.QUICK_STEPS
+    steps = experiment.QUICK.steps
     assert table.groupby("sampling").size().to_dict() == {DISTINCT: 2 * steps, REPLACED: 4 * steps}
     (png,) = synthetic_figure.draw(tmp_path, tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
@@ -251,34 +250,6 @@ def test_the_synthetic_figure_shows_every_number():
 # --- next word: pieces
 
 
-def test_unbiased_norm_by_hand():
-    """a = 1, 2, 4: the six products of different ones sum to 28."""
-    found = next_word.unbiased_norm([[1.0], [2.0], [4.0]])
-    square = 28 / 6
-    left_out = np.array([8.0, 4.0, 2.0])  # the product of the two others
-    error = np.sqrt(2 / 3 * np.sum((left_out - left_out.mean()) ** 2))
-    assert found["norm"] == pytest.approx(np.sqrt(square))
-    assert found["high"] == pytest.approx(np.sqrt(square + 2 * error))
-    assert found["low"] == np.sqrt(max(square - 2 * error, 0))
-    assert next_word.unbiased_norm([[1.0], [-1.0]] * 3)["norm"] < 0
-
-
-def test_unbiased_norm_has_no_noise_in_it_and_its_limits_hold():
-    rng = np.random.default_rng(0)
-    truth, samples = 0.3, []
-    for _ in range(400):
-        means = rng.normal(size=(24, 50))
-        means[:, 0] += truth
-        samples.append((next_word.unbiased_norm(means), np.linalg.norm(means.mean(axis=0))))
-    squares = np.array([np.sign(x["norm"]) * x["norm"] ** 2 for x, _ in samples])
-    error = squares.std() / np.sqrt(len(squares))
-    assert abs(squares.mean() - truth**2) < 4 * error
-    naive = np.mean([plain**2 for _, plain in samples])
-    assert naive > truth**2 + 100 * error  # too large by 50/24, the noise
-    covered = np.mean([x["low"] <= truth <= x["high"] for x, _ in samples])
-    assert 0.9 < covered  # two standard errors; the limit at 0 makes it more than 95 %
-
-
 def test_blocks_average_to_the_pull_back_of_all_examples():
     """J^T row, averaged, is the gradient of the mean of <s(x, .), row(x)> with the rows fixed."""
     data = next_word.next_word(50)
@@ -286,8 +257,8 @@ def test_blocks_average_to_the_pull_back_of_all_examples():
     examples = next_word.draw_examples(data, 48)
     inputs = jnp.asarray(examples.inputs)
     rows = jnp.asarray(np.random.default_rng(0).normal(size=(48, 50)), jnp.float32)
-    blocks = np.asarray(next_word.block_means(model, inputs, rows))
-    assert blocks.shape[0] == next_word.BLOCKS
+    blocks = np.asarray(words.block_means(model, inputs, rows))
+    assert blocks.shape[0] == words.BLOCKS
     for part, means in [(slice(None), blocks.mean(axis=0)), (slice(2, 4), blocks[1])]:
         expected = jax.grad(
             lambda m, part=part: (
@@ -299,37 +270,8 @@ def test_blocks_average_to_the_pull_back_of_all_examples():
         assert means == pytest.approx(flat, abs=1e-5)
 
 
-def test_relative_bias_per_example_by_hand():
-    bias = np.zeros((24, 3))
-    exact = np.zeros((24, 3))
-    bias[:, 0], exact[:, 1] = 3.0, 6.0
-    found = next_word.relative_in_score_space(bias, exact)
-    assert found == {"relative_score_bias": 0.5, "relative_score_bias_se": 0.0}
-    bias[0, 0] = 27.0  # one example counts by its square
-    found = next_word.relative_in_score_space(bias, exact)
-    assert found["relative_score_bias"] == pytest.approx(np.sqrt((23 * 9 + 729) / (24 * 36)))
-    left_out = np.sqrt([23 * 9 / (23 * 36), *[(22 * 9 + 729) / (23 * 36)] * 23])
-    error = np.sqrt(23 / 24 * np.sum((left_out - left_out.mean()) ** 2))
-    assert found["relative_score_bias_se"] == pytest.approx(error)
-
-
-def test_the_four_kinds_of_the_next_word_are_the_named_proposals():
-    scores, popularity = jnp.array([2.0, 0.0, -1.0]), jnp.array([0.2, 0.5, 0.3])
-    named = {
-        "uniform": nb.uniform(),
-        "popularity": nb.popularity(),
-        "mixed": nb.mixture(nb.uniform(), nb.model(), 0.5),
-        "model": nb.model(),
-    }
-    assert list(named) == list(next_word.KINDS)
-    for kind, shares in next_word.KINDS.items():
-        found = log_proposal(next_word.proposal(*shares), scores, popularity)
-        expected = log_proposal(named[kind], scores, popularity)
-        assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-13)
-
-
 def test_a_small_run_of_the_next_word(monkeypatch, tmp_path):
-    monkeypatch.setattr(next_word, "QUICK", next_word.Size(50, (1, 2), 24, 48))
+    monkeypatch.setattr(next_word, "QUICK", next_word.Design(50, (1, 2), 24, 48, quick=True))
     monkeypatch.setattr(next_word, "LOSSES", (nb.infonce,))
     next_word.run(tmp_path, quick=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
