@@ -46,18 +46,11 @@ def problem(design: Design = FULL) -> nb.Problem:
 
 def run(out: pathlib.Path, *, quick: bool = False) -> None:
     """Write ``moments.csv`` and ``meta.json`` to `out`."""
-<<<<<<< HEAD
-    given, rows = problem(), []
-    cells = list(itertools.product(nb.presets.PRESETS, QUICK_SIZES if quick else SIZES))
-    cells = [cell for cell in cells if cell not in SLOW]
-    for name, m in tables.progress(cells, "presets"):
-        found = nb.presets.PRESETS[name](m).exact(given, split=False, tolerance=TOLERANCE)
-=======
     design = QUICK if quick else FULL
     given, rows = problem(design), []
     cells = list(itertools.product(nb.presets.PRESETS, design.sizes))
+    cells = [cell for cell in cells if cell not in SLOW]
     for name, m in track(cells, "presets"):
         found = nb.presets.PRESETS[name](m).exact(given, split=False, tolerance=design.tolerance)
->>>>>>> h-kit
         rows.append({"preset": name, "m": m, "candidates": m + 1} | tables.scalars(found))
     tables.write(out, {"moments": rows}, design)
