@@ -27,6 +27,8 @@ from nce_bias import presets
 from nce_bias._checks import NoExactMethod
 from nce_bias._fixed_point import FixedPoint, fixed_point
 from nce_bias._gate import UnusualInput
+from nce_bias._near_gold import margin, near_gold, semi_hard, window
+from nce_bias._reads import proposal
 from nce_bias._sweep import sweep
 from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.engine._exact import exact
@@ -105,9 +107,11 @@ __all__ = [
     "iid",
     "infonce",
     "log_uniform",
+    "margin",
     "mixture",
     "model",
     "monte_carlo",
+    "near_gold",
     "negative_sampling",
     "optimal_proposal",
     "plot",
@@ -115,6 +119,7 @@ __all__ = [
     "popularity",
     "preset",
     "presets",
+    "proposal",
     "pull_back",
     "ranking_nce",
     "retrieval",
@@ -122,6 +127,7 @@ __all__ = [
     "sampled_softmax_both",
     "scores",
     "self_normalized",
+    "semi_hard",
     "sweep",
     "text",
     "top",
@@ -129,6 +135,7 @@ __all__ = [
     "uniform",
     "unique",
     "until_distinct",
+    "window",
     "with_inclusion",
     "without_replacement",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 
 from nce_bias._checks import is_traced, refuse
 from nce_bias._gate import look_like_probabilities, normalised, read, remark
+from nce_bias._reads import KNOWN
 from nce_bias.golds import Golds
 
 #: What to do about a row of zeros.
@@ -126,3 +128,35 @@ def read_popularity(
             "One pop(y) per label.",
         )
     return normalised("popularity", popularity, SEEN)
+
+
+def read_sides(sides: Any, scores: Any) -> dict[str, Any]:
+    """Arrays by name, one number for each label, or for each input and label."""
+    if sides is None:
+        return {}
+    if not isinstance(sides, Mapping):
+        raise refuse(
+            "sides",
+            f"got {type(sides).__name__}",
+            "a mapping of names to arrays",
+            "For example sides={'bm25': scores_of_bm25}.",
+        )
+    read_in = {}
+    for name, side in sides.items():
+        array = read(f"sides[{name!r}]", side)
+        if name in KNOWN or not str(name).isidentifier():
+            raise refuse(
+                "sides",
+                f"got the name {name!r}",
+                f"a name of a parameter, other than {', '.join(KNOWN)}",
+                "Rename it: a proposal reads a side by a parameter of that name.",
+            )
+        if array.shape not in {scores.shape, scores.shape[-1:]}:
+            raise refuse(
+                f"sides[{name!r}]",
+                f"got shape {array.shape}",
+                f"[V] = {scores.shape[-1:]}, or the shape of scores, {scores.shape}",
+                "Give one number for each label, or for each input and label.",
+            )
+        read_in[str(name)] = jnp.asarray(array, jnp.result_type(float))
+    return read_in

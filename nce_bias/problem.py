@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -18,8 +18,10 @@ from nce_bias._problem_input import (
     read_population,
     read_scores,
     read_shaped,
+    read_sides,
     read_weights,
 )
+from nce_bias._reads import Seen
 from nce_bias.golds import Golds, Population, read_golds
 from nce_bias.numerics.arrays import (
     Array,
@@ -49,6 +51,9 @@ class Problem(eqx.Module):
         pop(y), what popularity negatives are drawn from. Default: `weights @ population`.
     weights : array [X], optional
         pop(x). Default: uniform.
+    sides : mapping of names to arrays [V] or [X, V], optional
+        What proposals read by name besides (`nb.proposal`): BM25 or a teacher's scores, masks,
+        candidate pools, other positives.
 
     Raises
     ------
@@ -83,9 +88,16 @@ class Problem(eqx.Module):
     popularity: Float[Array, " V"]
     weights: Float[Array, " X_or_1"]
     renormalised: Float[Array, ""]
+    sides: dict[str, Array]
 
     def __init__(
-        self, scores: Any, population: Any, popularity: Any = None, weights: Any = None
+        self,
+        scores: Any,
+        population: Any,
+        popularity: Any = None,
+        weights: Any = None,
+        *,
+        sides: Mapping[str, Any] | None = None,
     ) -> None:
         scores = read_scores(scores)
         population, missed = read_population(population, scores)
@@ -98,6 +110,7 @@ class Problem(eqx.Module):
         self.targets = jax.tree.map(lambda leaf: _cast(leaf, dtype), population)
         self.popularity = _cast(popularity, dtype)
         self.weights = _cast(weights, dtype)
+        self.sides = read_sides(sides, scores)
         self.renormalised = _cast(np.max([missed, missed_weights, missed_popularity]), dtype)
 
     @classmethod
@@ -109,6 +122,7 @@ class Problem(eqx.Module):
         weights: Any = None,
         *,
         shares: Any = None,
+        sides: Mapping[str, Any] | None = None,
     ) -> Problem:
         """A problem whose population is one observed gold an input, given as an integer.
 
@@ -121,7 +135,7 @@ class Problem(eqx.Module):
         golds : integers [X]
             The number of the observed label of each input, from 0 to V - 1; one integer for scores
             `[V]`. Several observed golds an input: `[X, G]`.
-        popularity, weights
+        popularity, weights, sides
             As for `Problem`; by default pop(y) is how often each label is a gold.
         shares : array-like [X, G], optional
             pop(y|x) of each of several golds; 0 where a row has fewer. Default: equal shares.
@@ -140,10 +154,10 @@ class Problem(eqx.Module):
         scores = read_shaped(scores)
         inputs = None if scores.ndim == 1 else scores.shape[0]
         population = read_golds(golds, shares, inputs, scores.shape[-1])
-        return cls(scores, population, popularity, weights)
+        return cls(scores, population, popularity, weights, sides=sides)
 
     @classmethod
-    def from_embeddings(
+    def from_embeddings(  # noqa: PLR0913
         cls,
         queries: Any,
         labels: Any,
@@ -152,6 +166,7 @@ class Problem(eqx.Module):
         temperature: float = 1.0,
         *,
         weights: Any = None,
+        sides: Mapping[str, Any] | None = None,
     ) -> Problem:
         """A problem of two towers: scores are inner products over a temperature.
 
@@ -161,7 +176,7 @@ class Problem(eqx.Module):
             One row for each input.
         labels : array-like [V, d]
             One row for each label.
-        golds, popularity, weights
+        golds, popularity, weights, sides
             As for `from_golds`.
         temperature : float
             What inner products are divided by, above 0. For cosines normalise both sides first.
@@ -192,12 +207,13 @@ class Problem(eqx.Module):
                 "temperature", f"got {temperature!r}", "a number > 0", "Leave it out for 1."
             )
         if is_traced(queries, labels):
-            return cls.from_golds(queries @ labels.T / temperature, golds, popularity, weights)
+            scores = queries @ labels.T / temperature
+            return cls.from_golds(scores, golds, popularity, weights, sides=sides)
         working = np.dtype(jnp.result_type(float))
         with np.errstate(all="ignore"):  # what overflows is refused by name
             scores = queries.astype(working) @ labels.T.astype(working)
             scores /= working.type(temperature)
-        return cls.from_golds(scores, golds, popularity, weights)
+        return cls.from_golds(scores, golds, popularity, weights, sides=sides)
 
     @property
     def population(self) -> Float[Array, "*X V"]:
@@ -227,6 +243,14 @@ class Problem(eqx.Module):
     def target_rows(self) -> Population:
         """The population with an axis of inputs as it is kept; `share_of` makes a row of one."""
         return self.targets if isinstance(self.targets, Golds) else self.population_rows
+
+    @property
+    def seen_rows(self) -> Seen:
+        """What proposals read of each input besides scores and popularity."""
+        xp, inputs = namespace(self.scores), len(self.weights)
+        shape = (inputs, self.labels)
+        sides = {name: xp.broadcast_to(side, shape) for name, side in self.sides.items()}
+        return Seen(xp.arange(inputs), sides)
 
     @property
     def log_model(self) -> Float[Array, "*X V"]:

@@ -28,12 +28,13 @@ from jaxtyping import Float
 
 from nce_bias._checks import is_traced, refuse
 from nce_bias._gate import floating, look_like_probabilities, normalised, read, remark
+from nce_bias._reads import all_read, bind, reads_gold
 from nce_bias.numerics.arrays import Array, each, is_numpy, log_softmax, namespace
 from nce_bias.problem import Problem
 
 #: A number, traced or not.
 Scalar = float | int | np.number | Float[Array, ""]
-Proposal = Callable[[Float[Array, " V"], Float[Array, " V"]], Float[Array, " V"]]
+Proposal = Callable[..., Float[Array, " V"]]
 
 
 #: A score so far below the row's largest is a mask: half precision has -1e4 or -65504 for -inf.
@@ -196,20 +197,44 @@ def mixture(a: Proposal, b: Proposal, share: Scalar = 0.5) -> Mixture:
     return Mixture(a, b, value)
 
 
-def from_probabilities(q: Any) -> FromProbabilities:
-    """Draw by a fixed q `[V]`, the same for every input.
+class FromRows(eqx.Module):
+    """A fixed q for each input."""
+
+    portable: ClassVar[bool] = True  # written for NumPy arrays too
+    reads_scores: ClassVar[bool] = False
+
+    log_q: Float[Array, "X V"]
+
+    def __call__(self, input):
+        return self.log_q[input]
+
+    def check_inputs(self, problem: Problem) -> None:
+        """Refuse another number of inputs than the problem has."""
+        shape = len(problem.weights), problem.labels
+        if self.log_q.shape != shape:
+            raise refuse(
+                "q", f"got shape {self.log_q.shape}", f"[X, V] = {shape}", "Give a row an input."
+            )
+
+    def __repr__(self) -> str:
+        return "from_probabilities([{}, {}])".format(*self.log_q.shape)
+
+
+def from_probabilities(q: Any) -> FromProbabilities | FromRows:
+    """Draw by a fixed q: `[V]` for every input, or `[X, V]`, a row for each.
 
     It is renormalised where it misses 1 by no more than the precision of its source allows, as a
     population is. Raises ValueError if q is no distribution.
     """
     q = read("q", q)
-    if q.ndim != 1:
-        raise refuse("q", f"got shape {q.shape}", "[V]", "For one row per input write a callable.")
+    if q.ndim not in (1, 2):
+        raise refuse("q", f"got shape {q.shape}", "[V] or [X, V]", "Give one row for each input.")
     q, _ = normalised("q", q, "Give a label that may be drawn a probability above 0.")
+    kind = FromProbabilities if q.ndim == 1 else FromRows
     if is_traced(q):
-        return FromProbabilities(jnp.log(q))
+        return kind(jnp.log(q))
     with np.errstate(divide="ignore"):  # a label that is never drawn
-        return FromProbabilities(jnp.asarray(np.log(q)))
+        return kind(jnp.asarray(np.log(q)))
 
 
 #: Name on the command line and in tables -> factory.
@@ -254,19 +279,51 @@ def _of_a_user(proposal: Proposal, scores: Array, popularity: Array) -> np.ndarr
     return np.asarray(floating(f"proposal {describe(proposal)}", log_q))
 
 
-def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
-    """log q(.|x) of every input."""
-    if is_numpy(problem.scores):
-        return each(
-            lambda scores: log_proposal(proposal, scores, problem.popularity), problem.score_rows
+def log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "C V"]:
+    """log q(.|x) of every input; of every gold that occurs, where the proposal reads the gold."""
+    rows = _rows if is_numpy(problem.scores) else _compiled_rows
+    return rows(proposal, problem, *cases_of(proposal, problem))
+
+
+def cases_of(proposal: Proposal, problem: Problem) -> tuple[Any, Any]:
+    """The inputs of the rows above, and their golds; None where the gold does not matter."""
+    xp = namespace(problem.scores)
+    if not reads_gold(proposal, problem.sides):
+        return xp.arange(len(problem.weights)), None
+    inputs, golds = np.nonzero(np.asarray(problem.population_rows) > 0)
+    return xp.asarray(inputs), xp.asarray(golds)
+
+
+def golds_of(proposal: Proposal, problem: Problem) -> np.ndarray:
+    """Which labels are golds in the cases of `cases_of`, [C, V]."""
+    _, golds = cases_of(proposal, problem)
+    if golds is None:
+        return np.asarray(problem.population_rows) > 0
+    return np.arange(problem.labels) == np.asarray(golds)[:, None]
+
+
+def _rows(proposal: Proposal, problem: Problem, inputs: Any, golds: Any) -> Any:
+    scores, seen = problem.score_rows, problem.seen_rows
+
+    def row(case):
+        at, gold = case
+        given = bind(proposal, jax.tree.map(lambda leaf: leaf[at], seen), gold)
+        return log_proposal(given, scores[at], problem.popularity)
+
+    return each(row, (inputs, golds))
+
+
+_compiled_rows = eqx.filter_jit(_rows)
+
+
+def check_sides(sampler: Any, problem: Problem) -> None:
+    """A word about a side that no proposal reads; a name that is no side is refused."""
+    unread = set(problem.sides) - all_read(sampler, problem.sides)
+    if unread:
+        remark(
+            f"sides: no proposal of {sampler!r} reads {', '.join(map(repr, sorted(unread)))}. A "
+            "proposal reads a side by a parameter of its name."
         )
-    return _log_proposal_rows(proposal, problem)
-
-
-@eqx.filter_jit
-def _log_proposal_rows(proposal: Proposal, problem: Problem) -> Float[Array, "X V"]:
-    rows = jax.vmap(log_proposal, in_axes=(None, 0, None))
-    return rows(proposal, problem.score_rows, problem.popularity)
 
 
 def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> None:
@@ -277,26 +334,37 @@ def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> No
     """
     if is_traced(problem, proposal):
         return
+    if isinstance(proposal, FromRows):
+        proposal.check_inputs(problem)
     log_q = np.asarray(log_proposal_rows(proposal, problem))
+    inputs, golds = cases_of(proposal, problem)
     name = f"proposal {describe(proposal)}"
+
+    def place(case: int) -> str:
+        return f"input {inputs[case]}" + ("" if golds is None else f", gold {golds[case]}")
+
     if np.isnan(log_q).any():
-        row = int(np.argwhere(np.isnan(log_q))[0][0])
         raise refuse(
             name,
-            f"returned NaN or +inf, or -inf everywhere, for input {row}",
+            "returned NaN or +inf, or -inf everywhere, for "
+            + place(int(np.argwhere(np.isnan(log_q))[0][0])),
             "log-probabilities: finite, or -inf for labels never drawn",
-            "Guard its logarithms and divisions; nothing was computed.",
+            "Guard its logarithms and divisions; nothing was computed."
+            if golds is None
+            else "Mix in another proposal for golds without such labels: "
+            "nb.mixture(q, nb.uniform(), share=0.99) with a finite floor; nothing was computed.",
         )
     support = np.isfinite(log_q)
-    _remark_on_masked(proposal, problem, support)
+    if golds is None:
+        _remark_on_masked(proposal, problem, support)
     _remark_on_probabilities(proposal, problem)
-    occurs = np.asarray(problem.population_rows) > 0
+    occurs = golds_of(proposal, problem)
     stuck = removed & occurs & support & (support.sum(axis=-1, keepdims=True) == 1)
     if stuck.any():
-        row, label = (int(i) for i in np.argwhere(stuck)[0])
+        case, label = (int(i) for i in np.argwhere(stuck)[0])
         raise refuse(
             name,
-            f"has no mass outside the gold {label} of input {row}",
+            f"has no mass outside the gold {label} of input {inputs[case]}",
             "at least one other label with q > 0",
             "Mix in another proposal: nb.mixture(q, nb.uniform(), share=0.9).",
         )
@@ -325,7 +393,10 @@ def _remark_on_probabilities(proposal: Proposal, problem: Problem) -> None:
         for part in (proposal.a, proposal.b):
             _remark_on_probabilities(part, problem)
     elif not isinstance(proposal, eqx.Module):
-        given = _of_a_user(proposal, problem.score_rows[0], problem.popularity)
+        inputs, golds = cases_of(proposal, problem)
+        seen = jax.tree.map(lambda leaf: leaf[int(inputs[0])], problem.seen_rows)
+        bound = bind(proposal, seen, None if golds is None else golds[0])
+        given = _of_a_user(bound, problem.score_rows[int(inputs[0])], problem.popularity)
         if given.shape == problem.scores.shape[-1:] and look_like_probabilities(given):
             remark(
                 f"proposal {describe(proposal)}: it returned probabilities that sum to 1, and is "
@@ -340,13 +411,14 @@ def check_enough(sampler: str, proposal: Proposal, m: int, problem: Problem) -> 
         return
     support = np.isfinite(log_proposal_rows(proposal, problem))
     left = support.sum(axis=-1, keepdims=True) - support
-    short = (np.asarray(problem.population_rows) > 0) & (left < m)
+    short = golds_of(proposal, problem) & (left < m)
     if short.any():
         row, label = (int(i) for i in np.argwhere(short)[0])
+        inputs, _ = cases_of(proposal, problem)
         raise refuse(
             "m",
             f"{sampler} asks for {m} distinct labels besides the gold {label} of input "
-            f"{row}, where only {left[row, label]} have q > 0",
+            f"{inputs[row]}, where only {left[row, label]} have q > 0",
             "m at most the number of labels the proposal can draw",
             "Lower m, or mix in another proposal: nb.mixture(q, nb.uniform(), share=0.99).",
         )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import NoExactMethod
+from nce_bias._reads import bind
 from nce_bias.numerics.quadrature import TOLERANCE
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -41,7 +42,8 @@ def claims(
 ) -> Claims:
     """What `sampler` says of the input `row`; `inclusion` is that of `check_sampler`."""
     scores, popularity = problem.score_rows[row], problem.popularity
-    law = sampler.law(scores, popularity)
+    seen = jax.tree.map(lambda leaf: leaf[row], problem.seen_rows)
+    law = bind(sampler, seen, gold).law(scores, popularity)
     occurs = (problem.population_rows[row] > 0) | (jax.nn.softmax(scores) > 0)
     q, left, copies, pairs = np.empty(0), math.nan, np.empty(0), math.nan
     missing: dict[str, str] = {}
@@ -53,7 +55,7 @@ def claims(
     try:
         if inclusion is False:
             raise NotImplementedError("inclusion=False")
-        sized = sampler.sized(problem, TOLERANCE)
+        sized = bind(sampler.sized(problem, TOLERANCE), seen, gold)
         expected = _expected(sized, scores, popularity, jnp.asarray(gold))
         copies, pairs = np.asarray(expected[0], float).clip(0.0), max(float(expected[1]), 0.0)
     except NotImplementedError as error:  # NoExactMethod is one

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import refuse
+from nce_bias._reads import bind
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
@@ -50,11 +51,14 @@ def drawn(
 ) -> Counts:
     """What `sampler`, or `own` in its place, draws for an input and a gold, counted."""
     inputs = problem.score_rows[at[0]], problem.popularity, jnp.asarray(at[1])
+    seen = jax.tree.map(lambda leaf: leaf[at[0]], problem.seen_rows)
     keys, vocabulary = jax.random.split(key, sets), problem.labels
     width = sampler.slots(vocabulary)
     if own is None or hasattr(own, "lower"):
         block = min(sets, max(1, BLOCK // vocabulary))
-        labels, present = map(np.asarray, _together(own or sampler, inputs, keys, block))
+        labels, present = map(
+            np.asarray, _together(own or bind(sampler, seen, at[1]), inputs, keys, block)
+        )
         filled = _filled(labels, present, vocabulary, width)
     else:
         scores, popularity, gold = np.asarray(inputs[0]), np.asarray(inputs[1]), at[1]

@@ -34,18 +34,20 @@ import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
+from nce_bias._reads import Seen, bind, reads_gold
 from nce_bias.engine.moments import Moments, Rows, assemble
-from nce_bias.golds import Golds, share_of
+from nce_bias.golds import Golds, Population, share_of
 from nce_bias.integrals import Rule
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
 from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
-from nce_bias.losses.expectations import expectations
+from nce_bias.losses.expectations import Expectations, expectations, expectations_by_gold
 from nce_bias.numerics.arrays import (
     Array,
     each,
@@ -60,6 +62,7 @@ from nce_bias.numerics.arrays import (
 from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
+from nce_bias.proposals import check_sides
 from nce_bias.samplers import Sampler
 
 #: Golds times labels up to which a law that is not separable has its variance split by default.
@@ -138,7 +141,7 @@ def exact(
             "a number in (0, 0.1)",
             f"Leave it out for {TOLERANCE:g}.",
         )
-    check_asked(problem, sampler, loss)
+    checkask(problem, sampler, loss)
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
         asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
         assert isinstance(loss, ExactLoss)
@@ -153,7 +156,7 @@ def exact(
         )
 
 
-def check_asked(problem: Any, sampler: Any, loss: Any) -> None:
+def checkask(problem: Any, sampler: Any, loss: Any) -> None:
     """Refuse what is of the wrong kind, and a loss whose moments no integral gives."""
     check_kind("problem", problem, Problem, "nb.exact(problem, nb.iid(nb.uniform(), m=16))")
     check_kind("sampler", sampler, Sampler, "nb.iid(nb.uniform(), m=16), not the proposal alone")
@@ -197,6 +200,7 @@ def plan_for(
     """Check the values, and size both rules for the widest input."""
     tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
+        check_sides(sampler, problem)
         sampler.check(problem)
         loss.check(problem, sampler)
         sized = sampler.sized(problem, tolerance)
@@ -263,14 +267,15 @@ class Shape(NamedTuple):
 
 
 def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
-    def parts(scores):
-        law = sampler.law(scores, problem.popularity)
-        asked = expectations(loss, scores, law, Rule(sampler.m, 2, 0.01))
+    def parts(inputs):
+        scores, _, seen = inputs
+        law = bind(sampler, seen, 0).law(scores, problem.popularity)
+        asked = ask(problem, loss, Plan(sampler, Rule(sampler.m, 2, 0.01), 0), (scores, seen))
         return law, asked.coupled, law.separable(scores), asked.at(0, scores).integrates
 
-    scores = problem.score_rows[0]
-    plain = is_numpy(scores)
-    found = parts(scores) if plain else eqx.filter_eval_shape(parts, scores)
+    first = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
+    plain = is_numpy(problem.scores)
+    found = parts(first) if plain else eqx.filter_eval_shape(parts, first)
     law, coupled, factors, integrates = found
     return Shape(
         bool(coupled),
@@ -287,10 +292,9 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
     """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
     def row(inputs):
-        scores, targets = inputs
+        scores, targets, seen = inputs
         population = share_of(targets, scores)
-        law = plan.sampler.law(scores, problem.popularity)
-        asked = expectations(loss, scores, law, plan.rule)
+        asked = ask(problem, loss, plan, (scores, seen))
 
         def length(gold, share):
             return asked.at(gold, share).length
@@ -301,17 +305,36 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
         lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
         return namespace(lengths).max(lengths)
 
-    return each(row, (problem.score_rows, problem.target_rows))
+    return each(row, input_rows(problem))
+
+
+def input_rows(problem: Problem) -> tuple[Array, Population, Seen]:
+    """What is asked input by input: scores, population, and what proposals read besides."""
+    return problem.score_rows, problem.target_rows, problem.seen_rows
+
+
+def ask(
+    problem: Problem, loss: ExactLoss, plan: Plan, at: tuple[Array, Seen], *, prepared: bool = False
+) -> Expectations:
+    """The expectations of one input: of one law, or of one for each gold if proposals read it."""
+    scores, seen = at
+
+    def law(gold):
+        return bind(plan.sampler, seen, gold).law(scores, problem.popularity)
+
+    if reads_gold(plan.sampler, problem.sides):
+        return expectations_by_gold(loss, scores, law, plan.rule, prepared=prepared)
+    one = law(None)
+    return expectations(loss, scores, one.prepared() if prepared else one, plan.rule)
 
 
 def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
     shape = _shape(problem, plan.sampler, loss)
 
     def row(inputs):
-        scores, targets = inputs
+        scores, targets, seen = inputs
         population = share_of(targets, scores)
-        law = plan.sampler.law(scores, problem.popularity).prepared()
-        asked = expectations(loss, scores, law, plan.rule)
+        asked = ask(problem, loss, plan, (scores, seen), prepared=True)
         if plan.golds and not shape.together:
             sums, error, squared_means = for_each_gold(asked.at, population, plan.golds)
         else:
@@ -326,14 +349,13 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
             gradient=sums.gradient,
             second=sums.square - 2 * sums.own - 1,  # E||v - e||^2
             squared_means=xp.asarray(squared_means, scores.dtype),
-            coverage=model @ (population + law.included(population)),
+            coverage=model @ (population + asked.included(population, plan.golds)),
             concentration=sums.concentration,
             error=error,
         )
 
-    rows = (problem.score_rows, problem.target_rows)
     block = max(1, BLOCK // (CHUNK * shape.size))
-    return each(row, rows, batch_size=block if block > 1 else None)
+    return each(row, input_rows(problem), batch_size=block if block > 1 else None)
 
 
 _compiled_lengths, _compiled_solve = eqx.filter_jit(_lengths), eqx.filter_jit(_solve)

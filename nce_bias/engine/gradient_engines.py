@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from nce_bias.engine._exact import Plan, exact, plan_for
+from nce_bias.engine._exact import Plan, ask, exact, input_rows, plan_for
 from nce_bias.engine._monte_carlo import moments_of
 from nce_bias.engine._pull_back import ScoreModel, inner, linearize_scores
 from nce_bias.engine.moments import Moments
@@ -21,7 +21,6 @@ from nce_bias.engine.sampling import sample_means
 from nce_bias.golds import share_of
 from nce_bias.integrals import Gram
 from nce_bias.losses import ExactLoss, Loss
-from nce_bias.losses.expectations import expectations
 from nce_bias.numerics.jackknife import jackknife, left_out_means, unbiased_square
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -158,7 +157,7 @@ def _second_moments(
     """E||J^T (v - e)||^2 of each input; leaves of `inputs` have a leading axis X."""
 
     def row(entry):
-        x, scores, targets = entry
+        x, scores, targets, seen = entry
         population = share_of(targets, scores)
         _, pull_back = jax.vjp(lambda part: model.at(part, x), model.trainable)
 
@@ -166,8 +165,7 @@ def _second_moments(
             (pulled,) = pull_back(cotangent)
             return jax.jvp(lambda part: model.at(part, x), (model.trainable,), (pulled,))[1]
 
-        law = plan.sampler.law(scores, problem.popularity).prepared()
-        asked = expectations(loss, scores, law, plan.rule)
+        asked = ask(problem, loss, plan, (scores, seen), prepared=True)
         gram = Gram.of(gram_times, scores)
 
         def second_moment(gold, share):
@@ -179,4 +177,4 @@ def _second_moments(
         by_gold = jax.lax.map(lambda g: second_moment(g, population * (golds == g)), golds)
         return jnp.sum(by_gold)
 
-    return jax.lax.map(row, (inputs, problem.score_rows, problem.target_rows))
+    return jax.lax.map(row, (inputs, *input_rows(problem)))

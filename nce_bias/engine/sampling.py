@@ -20,9 +20,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from nce_bias._checks import check_count, concretely
+from nce_bias._reads import Seen, bind, reads_gold
 from nce_bias.golds import share_of
 from nce_bias.losses import Corrected, Loss, check_loss
 from nce_bias.problem import Problem
+from nce_bias.proposals import check_sides
 from nce_bias.samplers import Law, Sampler
 
 #: Batches of the jackknife: a standard error from B batches is itself known to 1/sqrt(2 (B - 1)).
@@ -76,6 +78,7 @@ def sample_means(
     check_loss(loss)
     check_count("draws", draws, least=2)
     with concretely(problem, sampler, loss):
+        check_sides(sampler, problem)
         sampler.check(problem)
         loss.check(problem, sampler)
     return _sample_means(problem, sampler, loss, key, _layout(problem, sampler, draws), measure)
@@ -91,17 +94,20 @@ def _sample_means(
     measure: Measure | None,
 ) -> Means:
     def of_input(entry):
-        scores, targets, key, x = entry
+        scores, targets, seen, key, x = entry
         population = share_of(targets, scores)
-        law = sampler.law(scores, problem.popularity)
+        by_gold = reads_gold(sampler, problem.sides)
+        law = None if by_gold else bind(sampler, seen).law(scores, problem.popularity)
         source = _Source(
             x=x,
             scores=scores,
+            popularity=problem.popularity,
+            seen=seen,
             cumulative=jnp.cumsum(population),
+            sampler=sampler,
             law=law,
-            corrected=loss.corrected(scores, law, sampler.m),
+            corrected=None if law is None else loss.corrected(scores, law, sampler.m),
             loss=loss,
-            m=sampler.m,
             measure=measure,
             sparse=layout.sparse,
         )
@@ -110,7 +116,9 @@ def _sample_means(
 
     keys = jax.random.split(key, problem.score_rows.shape[0])
     inputs = None if measure is None else measure.inputs
-    rows = jax.lax.map(of_input, (problem.score_rows, problem.target_rows, keys, inputs))
+    rows = jax.lax.map(
+        of_input, (problem.score_rows, problem.target_rows, problem.seen_rows, keys, inputs)
+    )
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), rows)
 
 
@@ -162,11 +170,13 @@ class _Source(eqx.Module):
 
     x: PyTree
     scores: Float[Array, " V"]
+    popularity: Float[Array, " V"]
+    seen: Seen
     cumulative: Float[Array, " V"]  # of the population
-    law: Law
-    corrected: Corrected
+    sampler: Sampler
+    law: Law | None  # None where each gold has its own
+    corrected: Corrected | None
     loss: Loss
-    m: int | Float[Array, ""]
     measure: Measure | None
     sparse: bool
 
@@ -201,10 +211,13 @@ class _Source(eqx.Module):
         self, key: PRNGKeyArray, gold: Int[Array, ""]
     ) -> tuple[Int[Array, " K"], Float[Array, " K"], Float[Array, ""], Float[Array, ""]]:
         """Labels of the slots, v on them, the loss and the model mass covered."""
-        labels, present, law = self.law.draw_by_lot(key, gold)
+        own = self.law
+        if own is None:
+            own = bind(self.sampler, self.seen, gold).law(self.scores, self.popularity)
+        labels, present, law = own.draw_by_lot(key, gold)
         corrected = self.corrected
-        if law is not self.law:
-            corrected = self.loss.corrected(self.scores, law, self.m)
+        if corrected is None or law is not own:
+            corrected = self.loss.corrected(self.scores, law, self.sampler.m)
         value, (by_gold, by_negatives) = jax.value_and_grad(self.loss.value, (0, 1))(
             corrected.gold[gold], corrected.negatives_of(gold)[labels], present
         )

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nce_bias._checks import is_traced, refuse
+from nce_bias._reads import bind, reads_gold
 from nce_bias.integrals import Expectation, Rule
 from nce_bias.numerics.arrays import Array, each, is_numpy, namespace
 from nce_bias.problem import Problem
@@ -185,7 +186,16 @@ def check_gold(name: str, problem: Problem, sampler: Sampler) -> None:
 
 
 def _log_q_rows(problem: Problem, sampler: Sampler) -> Float[Array, "X V"]:
-    def row(scores):
-        return sampler.law(scores, problem.popularity).log_proposal()[0]
+    by_gold = reads_gold(sampler, problem.sides)
 
-    return each(row, problem.score_rows)
+    def row(inputs):
+        scores, seen = inputs
+
+        def log_q(gold):
+            return bind(sampler, seen, gold).law(scores, problem.popularity).log_proposal()[0]
+
+        if not by_gold:
+            return log_q(None)
+        return each(lambda gold: log_q(gold)[gold], namespace(scores).arange(len(scores)))
+
+    return each(row, (problem.score_rows, problem.seen_rows))

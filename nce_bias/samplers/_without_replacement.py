@@ -139,7 +139,8 @@ class WithoutReplacementLaw(Law):
 
         def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
             xp = namespace(ratio, share)
-            by_ratio = xp.where(ratio > self._least(ratio), share / ratio, 0.0)
+            counts = ratio > self._least(ratio)
+            by_ratio = xp.where(counts, share / xp.where(counts, ratio, 1.0), 0.0)
             cells = self._cells(clocks, exposures)
             cotangent = xp.moveaxis(by_ratio / clocks.at_zero, -1, 0)[..., None]
             c = xp.broadcast_to(cotangent, cells[0].shape)
