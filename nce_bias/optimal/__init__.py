@@ -210,6 +210,7 @@ def optimal_proposal(  # noqa: PLR0913
     certificate = certify(objective, b, dense=dense)
     q = floor + (1 - problem.labels * floor) * b
     proposal = proposals.from_probabilities(np.asarray(q / q.sum(), problem.scores.dtype))
+    assert isinstance(proposal, proposals.FromProbabilities)
     moments = exact(problem, iid(proposal, m, hits), loss)
     in_scores = to_parameters is None
     return OptimalProposal(
