@@ -41,7 +41,6 @@ from nce_bias.losses import (
 from nce_bias.problem import Problem
 from nce_bias.proposals import log_uniform, mixture, model, popularity, uniform
 from nce_bias.samplers import Sampler, iid, until_distinct, without_replacement
-from nce_bias.samplers._by_index import log_uniform_by_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -220,7 +219,7 @@ CONVENTIONS = [
     Convention(
         name="tf_sampled_softmax",
         year=2015,
-        sampler_of=lambda m: until_distinct(log_uniform_by_index(), m),
+        sampler_of=lambda m: until_distinct(log_uniform("index"), m),
         loss=sampled_softmax_both,
         words="draws by rank of the label's index until m differ, hits masked; log of 1 - (1 - "
         "q)^tries off gold and negatives",
@@ -231,7 +230,7 @@ CONVENTIONS = [
     Convention(
         name="tf_sampled_softmax_repeats",
         year=2015,
-        sampler_of=lambda m: iid(log_uniform_by_index(), m, hits="mask"),
+        sampler_of=lambda m: iid(log_uniform("index"), m, hits="mask"),
         loss=sampled_softmax_both,
         words="m draws by rank of the label's index, repetitions allowed, all hits masked; log(m "
         "q) off gold and negatives",

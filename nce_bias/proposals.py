@@ -74,19 +74,23 @@ class Popularity(eqx.Module):
 
 
 class LogUniform(eqx.Module):
-    """Zipfian by rank of popularity."""
+    """Zipfian by rank of popularity, or by index."""
 
     portable: ClassVar[bool] = True  # written for NumPy arrays too
     reads_scores: ClassVar[bool] = False
 
+    by: str = eqx.field(static=True, default="popularity")
+
     def __call__(self, scores, popularity):
         xp = namespace(popularity)
+        if self.by == "index":
+            return xp.log(xp.log1p(1 / (xp.arange(len(scores), dtype=scores.dtype) + 1)))
         rank = xp.argsort(xp.argsort(-popularity, stable=True), stable=True)
         rank = rank.astype(scores.dtype)
         return xp.log(xp.log1p(1 / (rank + 1)))
 
     def __repr__(self) -> str:
-        return "log_uniform"
+        return "log_uniform" + (" by index" if self.by == "index" else "")
 
 
 class Model(eqx.Module):
@@ -157,14 +161,16 @@ def popularity(power: Scalar = 1.0) -> Popularity:
     return Popularity(_finite("power", power))
 
 
-def log_uniform() -> LogUniform:
-    """q(rank k) = log((k + 2)/(k + 1)) / log(V + 1), rank 0 the most popular label.
+def log_uniform(by: str = "popularity") -> LogUniform:
+    """q(rank k) = log((k + 2)/(k + 1)) / log(V + 1), rank 0 the most popular label, ties by index.
 
-    Candidate samplers take the label's index as its rank; here labels are ranked by popularity,
-    ties by index, which is the same thing where the vocabulary is sorted by frequency.
+    Candidate samplers take the label's index as its rank, ``by="index"``; the two are one where the
+    vocabulary is sorted by frequency. Raises ValueError for another `by`.
     Source: TensorFlow's log-uniform candidate sampler.
     """
-    return LogUniform()
+    if by not in ("popularity", "index"):
+        raise refuse("by", f"got {by!r}", "'popularity' or 'index'", "Leave it out for popularity.")
+    return LogUniform(by)
 
 
 def model(temperature: Scalar = 1.0) -> Model:

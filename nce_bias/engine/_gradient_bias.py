@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from nce_bias._checks import refuse
@@ -118,6 +119,7 @@ def gradient_bias(  # noqa: PLR0913
     sampler: Sampler,
     loss: Loss = infonce,
     *,
+    golds: Any = None,
     weights: Any = None,
     popularity: Any = None,
     key: PRNGKeyArray | int | None = None,
@@ -135,7 +137,9 @@ def gradient_bias(  # noqa: PLR0913
     inputs : pytree
         One input for a `[V]` population, else leaves with a leading axis X.
     population, weights, popularity
-        As for `Problem`.
+        As for `Problem`; None where golds are given.
+    golds : integers [X], optional
+        One observed label for each input, in place of a population (`Problem.from_golds`).
     sampler, loss
         As for `exact`.
     key, draws
@@ -174,10 +178,20 @@ def gradient_bias(  # noqa: PLR0913
             "both (Monte Carlo) or neither (exact)",
             "Pass key=jax.random.key(0), draws=10_000.",
         )
-    population = read("population", population, sparse=True)
-    many = population.ndim != 1
+    if (population is None) == (golds is None):
+        raise refuse(
+            "population, golds",
+            "both are given" if golds is not None else "both are None",
+            "one of them",
+            "Pass population=None, golds=labels for integer labels.",
+        )
+    observed = read("population", population, sparse=True) if golds is None else np.asarray(golds)
+    many = observed.ndim != (1 if golds is None else 0)
     scores, back = linearize_scores(model, inputs, many=many)
-    problem = Problem(scores, population, popularity, weights)
+    if golds is None:
+        problem = Problem(scores, observed, popularity, weights)
+    else:
+        problem = Problem.from_golds(scores, observed, popularity, weights)
     question = Question(
         model=model,
         inputs=inputs if many else jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], inputs),

@@ -10,7 +10,6 @@ import pytest
 
 import nce_bias as nb
 from nce_bias.proposals import log_proposal
-from nce_bias.samplers._by_index import log_uniform_by_index
 from nce_bias.samplers._tries import TriesLaw, points
 from nce_bias.samplers._until_distinct import choose, last_try
 from tests.core.test_samplers import LEVEL, drawn
@@ -104,7 +103,7 @@ def test_the_last_try_is_late_enough():
 def test_tensorflows_set_corrected_by_inclusion():
     """A value computed by others: log of the chance to be drawn off both."""
     problem = nb.Problem(SCORES, POPULATION)
-    sampler = nb.without_replacement(log_uniform_by_index(), 2, hits="mask")
+    sampler = nb.without_replacement(nb.log_uniform("index"), 2, hits="mask")
     found = nb.exact(problem, sampler, nb.with_inclusion(LOSS))
     assert float(found.bias_norm) == pytest.approx(0.0286432111, abs=1e-10)
     assert float(found.loss) == pytest.approx(0.8788772365, abs=1e-10)
@@ -156,7 +155,7 @@ def test_tensorflow_gives_these_numbers(row):
 def test_negatives_that_a_batch_shares_are_not_divided_by_its_size():
     """Of 256 examples with one set it is eighty times the variance of one example over 256."""
     problem = nb.Problem(**MEASURED["problem"])
-    one = float(nb.exact(problem, nb.iid(log_uniform_by_index(), 3, "keep"), LOSS).variance)
+    one = float(nb.exact(problem, nb.iid(nb.log_uniform("index"), 3, "keep"), LOSS).variance)
     by_batch = {row["B"]: row["trace"] for row in MEASURED["shared_negatives"]}
     assert by_batch[1] == pytest.approx(one, rel=0.01)
     assert by_batch[256] == pytest.approx(0.206, abs=5e-4)
@@ -212,7 +211,7 @@ def test_an_uncorrected_loss_sees_the_set_alone():
 
 def test_the_index_is_the_rank():
     scores, popularity = jnp.zeros(4), jnp.asarray([0.1, 0.2, 0.3, 0.4])
-    found = jnp.exp(log_proposal(log_uniform_by_index(), scores, popularity))
+    found = jnp.exp(log_proposal(nb.log_uniform("index"), scores, popularity))
     by_rank = jnp.exp(log_proposal(nb.log_uniform(), scores, popularity))
     assert np.asarray(found) == pytest.approx(np.log([2, 3 / 2, 4 / 3, 5 / 4]) / np.log(5))
     assert np.asarray(by_rank) == pytest.approx(np.asarray(found)[::-1])

@@ -183,6 +183,19 @@ def test_one_input_needs_no_axis():
     assert rows.moments.bias.shape == (1, cases.LABELS)
 
 
+def test_golds_as_integers_are_one_hot_rows():
+    model, golds = nb.ScoreModel(score, params()), [4, 0, 2]
+    sampler = nb.iid(nb.uniform(), 2)
+    found = nb.gradient_bias(model, X, None, sampler, golds=golds)
+    wanted = nb.gradient_bias(model, X, np.eye(cases.LABELS)[golds], sampler)
+    np.testing.assert_allclose(flat(found.bias), flat(wanted.bias), rtol=0, atol=1e-14)
+    one = nb.gradient_bias(model, X[0], None, sampler, golds=4)
+    assert one.moments.selection.shape == (cases.LABELS,)
+    for population, both in ((None, None), (wanted.moments.selection, golds)):
+        with pytest.raises(ValueError, match="expected one of them"):
+            nb.gradient_bias(model, X, population, sampler, golds=both)
+
+
 def test_scores_as_parameters_give_the_bias_itself():
     result = jax.jit(
         lambda s: nb.gradient_bias(

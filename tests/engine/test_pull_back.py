@@ -143,9 +143,9 @@ REFUSED: dict[str, Any] = {
     no_vector("(1, 4)"): lambda: shaped((1, 4)).scores(X),
     no_vector("(2, 4)"): lambda: nb.pull_back(shaped((2, 4)), X, ROWS),
     no_vector("(5, 1)"): lambda: nb.gradient_bias(shaped((5, 1)), X, ROWS, nb.top(1)),
-    "score_fn: got dict, which is not an array of numbers; expected an array of numbers (NumPy, JAX, "
-    "PyTorch, pandas, nested lists of equal lengths). Convert it to a rectangular array of floats "
-    "first.": lambda: nb.ScoreModel(lambda params, x: {"logits": x}, PARAMS)(X[0]),
+    "score_fn: got dict, which is not an array of numbers; expected an array of numbers (NumPy, "
+    "JAX, PyTorch, pandas, nested lists of equal lengths). Convert it to a rectangular array of "
+    "floats first.": lambda: nb.ScoreModel(lambda params, x: {"logits": x}, PARAMS)(X[0]),
     "score_fn: got dict, which cannot be called; expected a function of (params, x). "
     "nb.ScoreModel(lambda params, x: params @ x, params) is a linear model.": lambda: nb.ScoreModel(
         PARAMS, score
