@@ -236,6 +236,7 @@ def test_parameters_out_of_range(call, message):
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.filterwarnings("ignore::nce_bias.UnusualInput")
 def test_a_label_out_of_reach_costs_a_binary_loss_nothing():
     """Score -inf, never the gold: its logistic loss is 0 as a negative and absent as a gold."""
     scores = np.array([0.3, -np.inf, 1.0])
