@@ -430,6 +430,19 @@ def check_enough(sampler: str, proposal: Proposal, m: int, problem: Problem) -> 
         )
 
 
+def written_for_numpy(sampler: Any) -> bool:
+    """Whether every proposal of a sampler takes NumPy arrays: the built-in ones do."""
+    parts = jax.tree.leaves(sampler, is_leaf=callable)
+    return all(written_for_numpy_itself(part) for part in parts if callable(part))
+
+
+def written_for_numpy_itself(proposal: Any) -> bool:
+    """As above, of one proposal and the parts of a mixture."""
+    if isinstance(proposal, Mixture):
+        return all(map(written_for_numpy_itself, (proposal.a, proposal.b)))
+    return getattr(proposal, "portable", False)
+
+
 def reads_scores(proposal: Proposal) -> bool:
     """Whether q depends on the scores; a function of a user's own does unless it says otherwise."""
     return getattr(proposal, "reads_scores", True)

@@ -42,7 +42,9 @@ def exact(
         weights,
     )
     sampler = nb.iid(proposal(kind), space.candidates - 1)
-    found = nb.exact(problem, sampler, LOSSES[loss], tolerance=TOLERANCE, split=False)
+    found = nb.exact(
+        problem, sampler, LOSSES[loss], tolerance=TOLERANCE, split=False, compiled=True
+    )
     if found.status != "ok":
         raise RuntimeError(f"{space.name}, {kind}, {loss}: {found.status}")
     return found, found.bias[:-1]

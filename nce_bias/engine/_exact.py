@@ -62,7 +62,7 @@ from nce_bias.numerics.arrays import (
 from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
-from nce_bias.proposals import check_sides
+from nce_bias.proposals import check_sides, written_for_numpy
 from nce_bias.samplers import Sampler
 
 #: Golds times labels up to which a law that is not separable has its variance split by default.
@@ -75,8 +75,10 @@ LONG = 500.0
 LONGEST = 1e6
 #: Entries of the [nodes, labels] matrices of a split variance, half a gigabyte each.
 MOST_HELD = 2**26
-#: Terms that NumPy takes, some 60 ns each: about a second, a third of what a compilation takes.
-MOST_TERMS = 2**24
+#: Calls of a user's proposal, of JAX's operations one by one, some 10 ms each.
+MOST_FOREIGN = 64
+#: Terms that NumPy takes, some 60 ns each: a quarter of a second, where a compilation takes five.
+MOST_TERMS = 2**22
 
 
 def exact(
@@ -171,13 +173,22 @@ def checkask(problem: Any, sampler: Any, loss: Any) -> None:
 
 def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
-    if compiled or not sampler.portable or is_traced(problem, sampler, loss):
+    foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
+    if compiled or foreign or not sampler.portable or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, tolerance, split)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
     if compiled is None and plan.terms > MOST_TERMS:
         return problem, to_jax(plan)
     return small, plan
+
+
+def _foreign_calls(problem: Problem, sampler: Sampler) -> int:
+    """How often a proposal of a user's own would be called outside of a compiled program."""
+    if written_for_numpy(sampler):
+        return 0
+    golds = problem.labels if reads_gold(sampler, problem.sides) else 1
+    return len(problem.weights) * golds
 
 
 class Plan(eqx.Module):

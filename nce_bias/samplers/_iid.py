@@ -11,7 +11,7 @@ from nce_bias._checks import check_count, refuse
 from nce_bias.numerics import two_floats as two
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, without_largest
-from nce_bias.numerics.separable import Separable, expand
+from nce_bias.numerics.separable import TERMS, Separable, expand
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal, reads_scores
 from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
@@ -57,6 +57,11 @@ class IidLaw(Law):
     @property
     def size(self) -> int:
         return self.log_q.shape[-1]
+
+    @property
+    def work(self) -> int:
+        """An excluded gold makes it a sum of `TERMS` products, twice."""
+        return self.size * (1 if self.rest is None else 2 * TERMS)
 
     def _missed(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """x_g = 1 - phi_g of every gold."""

@@ -119,6 +119,10 @@ class UniqueLaw(Once):
         return self.labels * points(self.m) // 2
 
     @property
+    def work(self) -> int:
+        return 8 * self.size * (1 if self.draws.rest is None else circles(self.m) + 1)
+
+    @property
     def error(self) -> float:
         """Aliases and rounding, of logarithms as large as m."""
         eps = float(jnp.finfo(self.draws.log_q.dtype).eps)

@@ -250,7 +250,10 @@ class ConcatenationLaw(Law):
 
     @property
     def work(self) -> int:
-        return sum(part.work for part in self.parts)
+        """Of the parts, and of the coincidences between each two of them."""
+        pairs = itertools.combinations(self.parts, 2)
+        between = sum(a.work * b.work // min(a.size, b.size) for a, b in pairs)
+        return sum(part.work for part in self.parts) + between
 
     def prepared(self) -> ConcatenationLaw:
         return ConcatenationLaw(tuple(part.prepared() for part in self.parts))

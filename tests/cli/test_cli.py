@@ -318,8 +318,12 @@ def test_known_losses_and_samplers_are_the_librarys():
 
 
 def test_the_wrong_way_round_is_noticed(files):
-    message = refused("compare", "population.npy", "scores.npy")
-    assert message.startswith("nce-bias: population: it has the negative entry -1 at label 3")
+    """A word about scores that are probabilities, and then why it cannot be."""
+    done = run("compare", "population.npy", "scores.npy")
+    assert done.exit_code == 2
+    said, refusal = done.stderr.splitlines()
+    assert said.startswith("nce-bias: note: scores: every row consists of probabilities")
+    assert refusal.startswith("nce-bias: population: it has the negative entry -1 at label 3")
 
 
 # --- files
@@ -553,7 +557,7 @@ def test_a_second_process_compiles_nothing(files, monkeypatch):
     outputs = []
     for _ in range(2):
         done = subprocess.run(
-            [*call, "--negatives", "uniform", "--sampler", "without_replacement"],
+            [*call, "--negatives", "uniform", "--monte-carlo", "--draws", "64"],
             capture_output=True,
             text=True,
             check=True,
