@@ -276,8 +276,13 @@ def test_numbers_are_finite(name, call, value):
 
 def test_from_probabilities():
     raises(
-        "q: got shape (1, 2); expected [V]. For one row per input write a callable.",
-        lambda: nb.from_probabilities([HALVES]),
+        "q: got shape (1, 1, 2); expected [V] or [X, V]. Give one row for each input.",
+        lambda: nb.from_probabilities([[HALVES]]),
+    )
+    three = nb.Problem([[1.0, 0.0]] * 3, [HALVES] * 3)
+    raises(
+        "q: got shape (1, 2); expected [X, V] = (3, 2). Give a row an input.",
+        lambda: nb.exact(three, nb.iid(nb.from_probabilities([HALVES]), 1)),
     )
     raises(
         "q: it sums to 0.9; expected a sum of 1. Normalise it: q / q.sum(-1, keepdims=True).",
