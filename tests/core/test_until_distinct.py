@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +149,7 @@ def test_tensorflow_gives_these_numbers(row):
     options = {"split": False, "tolerance": 1e-5}
     found = nb.exact(problem, nb.until_distinct(proposal, 3, hits), loss, **options)
     assert np.abs(deviations(found, row)).max() < DEVIATIONS
-    twins = [nb.iid(proposal, 3, hits)]
+    twins: list[Any] = [nb.iid(proposal, 3, hits)]
     if not (settings["sampler"] == "uniform_candidate_sampler" and loss is LOSS):
         twins.append(nb.without_replacement(proposal, 3, hits))  # alike corrections cancel
     for twin in twins:
