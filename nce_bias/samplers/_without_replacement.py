@@ -122,7 +122,7 @@ class WithoutReplacementLaw(Law):
 
     @property
     def work(self) -> int:
-        return self.log_q.shape[-1] * self.nodes * self.m // 4  # it compiles for ten seconds
+        return self.log_q.shape[-1] * self.nodes * self.m // 2  # it compiles for ten seconds
 
     @property
     def work_of_a_gold(self) -> int:
