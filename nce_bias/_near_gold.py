@@ -2,7 +2,8 @@ r"""Proposals that look at the gold: hard negatives as retrieval papers define t
 
 Each is uniform over the labels that meet its condition, or has a density in the score's distance
 from the gold's. The gold itself is never drawn. A gold for which no label meets the condition has
-no negatives, and is refused by name; `nb.mixture` with another proposal gives it some.
+no negatives, and is refused by name if it occurs. A mixture does not help: a share of nothing is no
+distribution.
 """
 
 from __future__ import annotations

@@ -76,8 +76,7 @@ def share_of(population: Population, like: Float[Array, " V"]) -> Float[Array, "
 def read_golds(golds: Any, shares: Any, inputs: int | None, labels: int) -> Golds:
     """Golds `[X]` or `[X, G]` (one number or `[G]` where there is one input), checked.
 
-    Raises ValueError for golds that are no integers, of
-    another number than the inputs or out of range.
+    Raises ValueError for golds that are no integers, out of range, or not one for each input.
     """
     if is_traced(golds):
         chosen: Any = jnp.asarray(golds)

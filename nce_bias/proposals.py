@@ -357,8 +357,8 @@ def check_proposal(proposal: Proposal, problem: Problem, *, removed: bool) -> No
             "log-probabilities: finite, or -inf for labels never drawn",
             "Guard its logarithms and divisions; nothing was computed."
             if golds is None
-            else "Mix in another proposal for golds without such labels: "
-            "nb.mixture(q, nb.uniform(), share=0.99) with a finite floor; nothing was computed.",
+            else "Widen its condition, give golds without such labels population 0, or let a "
+            "function of your own fall back on another q for them; nothing was computed.",
         )
     support = np.isfinite(log_q)
     if golds is None:

@@ -35,6 +35,7 @@ Source: Yellott (1977) for the clocks; TensorFlow's ``compute_accidental_hits`` 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -156,14 +157,17 @@ class DistinctHits(WithoutReplacement):
     hits: str = eqx.field(static=True, default="mask")
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
-        return DistinctHitsLaw(
-            log_q=log_proposal(self.proposal, scores, popularity),
-            m=self.m,
-            nodes=self.nodes,
-            tolerance=self.tolerance,
-            by_products=self.m <= MOST_BY_PRODUCTS,
-            hits=self.hits,
-        )
+        return DistinctHitsLaw(**self._of_the_law(scores, popularity))
+
+    def _of_the_law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Any:
+        return {
+            "log_q": log_proposal(self.proposal, scores, popularity),
+            "m": self.m,
+            "nodes": self.nodes,
+            "tolerance": self.tolerance,
+            "by_products": self.m <= MOST_BY_PRODUCTS,
+            "hits": self.hits,
+        }
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With the nodes that one ring more needs."""

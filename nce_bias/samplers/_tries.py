@@ -134,7 +134,9 @@ class TriesLaw(Law):
         return self.log_q, jnp.zeros_like(self.log_q)
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
-        raise NotImplementedError("the number of tries is drawn with the labels: TriesUntil.draw")
+        raise NotImplementedError(
+            "the number of tries is drawn with the labels: UntilDistinctLaw.draw_by_lot"
+        )
 
 
 def points(repeats: int, tolerance: float) -> int:

@@ -43,11 +43,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import NoExactMethod, check_count, is_traced, refuse
 from nce_bias.problem import Problem
-from nce_bias.proposals import Proposal, describe, log_proposal, log_proposal_rows
+from nce_bias.proposals import Proposal, describe, log_proposal_rows
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw
 from nce_bias.samplers._iid import _invert
 from nce_bias.samplers._tries import TriesLaw, points
-from nce_bias.samplers._without_replacement import MOST_BY_PRODUCTS
 from nce_bias.samplers.base import Labels, Law, Lot, Present, Sampler
 
 #: Tries beyond which no exact moments are tried.
@@ -116,15 +115,7 @@ class UntilDistinct(DistinctHits):
     tries: Tries | None = None
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
-        return UntilDistinctLaw(
-            log_q=log_proposal(self.proposal, scores, popularity),
-            m=self.m,
-            nodes=self.nodes,
-            tolerance=self.tolerance,
-            by_products=self.m <= MOST_BY_PRODUCTS,
-            hits=self.hits,
-            tries=self.tries,
-        )
+        return UntilDistinctLaw(**self._of_the_law(scores, popularity), tries=self.tries)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With the numbers of tries that are taken."""

@@ -239,8 +239,18 @@ def guarded(meets):
 
 
 def test_a_gold_without_such_labels_is_named():
-    with pytest.raises(ValueError, match="input 0, gold 3"):
+    """And each remedy that the message names works; a mixture would not."""
+    with pytest.raises(ValueError, match="input 0, gold 3; .* Widen its condition, give golds"):
         nb.exact(nb.Problem(S, POP), nb.iid(nb.semi_hard(), 1))
+    with pytest.raises(ValueError, match="input 0, gold 3"):
+        nb.exact(nb.Problem(S, POP), nb.iid(nb.mixture(nb.semi_hard(), nb.uniform()), 1))
+    assert nb.exact(nb.Problem(S, [0.4, 0.4, 0.2, 0.0]), nb.iid(nb.semi_hard(), 1)).status == "ok"
+
+    def falls_back(scores, gold):
+        below = scores < scores[gold]
+        return jnp.where(below | ~jnp.any(below), 0.0, -jnp.inf)
+
+    assert nb.exact(nb.Problem(S, POP), nb.iid(falls_back, 1)).status == "ok"
 
 
 @pytest.mark.parametrize(
