@@ -240,7 +240,7 @@ def guarded(meets):
 
 def test_a_gold_without_such_labels_is_named():
     """And each remedy that the message names works; a mixture would not."""
-    with pytest.raises(ValueError, match="input 0, gold 3; .* Widen its condition, give golds"):
+    with pytest.raises(ValueError, match=r"input 0, gold 3; .* Widen its condition, give golds"):
         nb.exact(nb.Problem(S, POP), nb.iid(nb.semi_hard(), 1))
     with pytest.raises(ValueError, match="input 0, gold 3"):
         nb.exact(nb.Problem(S, POP), nb.iid(nb.mixture(nb.semi_hard(), nb.uniform()), 1))
