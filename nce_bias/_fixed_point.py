@@ -151,7 +151,7 @@ def fixed_point(
     check_count("steps", steps)
     _check(problem)
     tolerance = max(tolerance, 64 * float(np.finfo(problem.scores.dtype).eps))
-    at_start = eqx.tree_at(lambda p: p.scores, problem, jnp.log(problem.population))
+    at_start = eqx.tree_at(lambda p: p.kept, problem, jnp.log(problem.population))
     exact(at_start, sampler, loss, split=False)  # refuses what does not fit
     sized = sampler.sized(at_start, TOLERANCE)
     solutions = [
@@ -159,7 +159,7 @@ def fixed_point(
         for row in np.asarray(problem.population_rows)
     ]
     scores = np.stack([solution.scores for solution in solutions]).reshape(problem.scores.shape)
-    solved = eqx.tree_at(lambda p: p.scores, problem, jnp.asarray(scores, problem.scores.dtype))
+    solved = eqx.tree_at(lambda p: p.kept, problem, jnp.asarray(scores, problem.scores.dtype))
     residual = max(solution.residual for solution in solutions)
     used = max(solution.steps for solution in solutions)
     difference = jnp.exp(jnp.atleast_2d(solved.log_model)) - problem.population_rows

@@ -24,7 +24,7 @@ def read_scores(scores: Any) -> Any:
     scores = read_shaped(scores)
     if is_traced(scores):
         return scores
-    _check_values(np.atleast_2d(scores))
+    check_values(np.atleast_2d(scores))
     if look_like_probabilities(scores):
         remark(
             "scores: every row consists of probabilities that sum to 1, as after a softmax. Scores "
@@ -53,7 +53,8 @@ def read_shaped(scores: Any) -> Any:
     return scores
 
 
-def _check_values(rows: np.ndarray) -> None:
+def check_values(rows: np.ndarray) -> np.ndarray:
+    """The rows, if they are numbers or -inf and one of each is finite."""
     bad = ~(rows < np.inf)
     if bad.any():
         row, label = (int(i) for i in np.argwhere(bad)[0])
@@ -71,6 +72,7 @@ def _check_values(rows: np.ndarray) -> None:
             "at least one finite score in each row",
             "Remove that input: its softmax does not exist.",
         )
+    return rows
 
 
 def read_population(population: Any, scores: Any) -> tuple[Any, float]:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import is_traced, refuse
-from nce_bias._gate import read
+from nce_bias._checks import is_traced
 from nce_bias._problem_input import (
+    check_values,
     read_popularity,
     read_population,
     read_scores,
@@ -23,6 +23,7 @@ from nce_bias._problem_input import (
 )
 from nce_bias._reads import Seen
 from nce_bias.golds import Golds, Population, read_golds
+from nce_bias.inner_products import InnerProducts, inner_products
 from nce_bias.numerics.arrays import (
     Array,
     log_softmax,
@@ -31,6 +32,9 @@ from nce_bias.numerics.arrays import (
     to_jax,
     to_numpy,
 )
+
+#: Scores of one block of inputs.
+BLOCK = 2**22
 
 
 class Problem(eqx.Module):
@@ -83,7 +87,7 @@ class Problem(eqx.Module):
     Source: Zhang & Stratos (2021), section 2.
     """
 
-    scores: Float[Array, "*X V"]
+    kept: Float[Array, "*X V"] | InnerProducts
     targets: Population
     popularity: Float[Array, " V"]
     weights: Float[Array, " X_or_1"]
@@ -99,14 +103,14 @@ class Problem(eqx.Module):
         *,
         sides: Mapping[str, Any] | None = None,
     ) -> None:
-        scores = read_scores(scores)
+        scores = scores if isinstance(scores, InnerProducts) else read_scores(scores)
         population, missed = read_population(population, scores)
         weights, missed_weights = read_weights(weights, scores)
         popularity, missed_popularity = read_popularity(
             popularity, weights, population, scores.shape[-1]
         )
         dtype = jnp.result_type(float)
-        self.scores = _cast(scores, dtype)
+        self.kept = scores if isinstance(scores, InnerProducts) else _cast(scores, dtype)
         self.targets = jax.tree.map(lambda leaf: _cast(leaf, dtype), population)
         self.popularity = _cast(popularity, dtype)
         self.weights = _cast(weights, dtype)
@@ -170,6 +174,9 @@ class Problem(eqx.Module):
     ) -> Problem:
         """A problem of two towers: scores are inner products over a temperature.
 
+        They are made for the inputs that are looked at (`take`, `nb.audit`, blocks of `exact`) and
+        not held; `scores` makes all of them.
+
         Parameters
         ----------
         queries : array-like [X, d] or [d]
@@ -192,28 +199,41 @@ class Problem(eqx.Module):
         >>> problem.scores.tolist()
         [[1.0, 0.6]]
         """
-        queries, labels = (
-            read(name, side) for name, side in (("queries", queries), ("labels", labels))
+        scores = inner_products(queries, labels, temperature)
+        inputs = None if scores.ndim == 1 else scores.shape[0]
+        population = read_golds(golds, None, inputs, scores.shape[-1])
+        return cls(scores, population, popularity, weights, sides=sides)
+
+    @property
+    def scores(self) -> Float[Array, "*X V"]:
+        """s(x, y) in nats; made anew at each call where `from_embeddings` keeps two sides."""
+        if isinstance(self.kept, InnerProducts):
+            return _cast(check_values(self.kept.rows(slice(None))), self.kept.dtype)
+        return self.kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(X, V), or (V,) for one input without an axis of its own."""
+        return self.kept.shape
+
+    def take(self, inputs: Any) -> Problem:
+        """The problem of some inputs, by their numbers: weights anew, popularity as it is.
+
+        >>> problem = Problem([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]], np.full((3, 2), 0.5))
+        >>> problem.take([1, 2]).weights.tolist()
+        [0.5, 0.5]
+        """
+        which = np.asarray(inputs)
+        products = isinstance(self.kept, InnerProducts)
+        scores = check_values(self.kept.rows(which)) if products else self.score_rows[which]
+        weights = self.weights[which]
+        taken = (
+            _cast(scores, scores.dtype),
+            jax.tree.map(lambda leaf: leaf[which], self.target_rows),
+            weights / weights.sum(),
+            {n: side if side.ndim == 1 else side[which] for n, side in self.sides.items()},
         )
-        if labels.ndim != 2 or queries.ndim not in (1, 2) or queries.shape[-1] != labels.shape[-1]:
-            raise refuse(
-                "queries, labels",
-                f"got shapes {queries.shape} and {labels.shape}",
-                "[X, d] and [V, d] of one width d",
-                "Give both sides as the two towers leave them, one row an input and a label.",
-            )
-        if not temperature > 0:
-            raise refuse(
-                "temperature", f"got {temperature!r}", "a number > 0", "Leave it out for 1."
-            )
-        if is_traced(queries, labels):
-            scores = queries @ labels.T / temperature
-            return cls.from_golds(scores, golds, popularity, weights, sides=sides)
-        working = np.dtype(jnp.result_type(float))
-        with np.errstate(all="ignore"):  # what overflows is refused by name
-            scores = queries.astype(working) @ labels.T.astype(working)
-            scores /= working.type(temperature)
-        return cls.from_golds(scores, golds, popularity, weights, sides=sides)
+        return eqx.tree_at(lambda p: (p.kept, p.targets, p.weights, p.sides), self, taken)
 
     @property
     def population(self) -> Float[Array, "*X V"]:
@@ -225,7 +245,7 @@ class Problem(eqx.Module):
     @property
     def labels(self) -> int:
         """V, the number of labels."""
-        return self.scores.shape[-1]
+        return self.kept.shape[-1]
 
     @property
     def score_rows(self) -> Float[Array, "X V"]:
@@ -252,6 +272,18 @@ class Problem(eqx.Module):
         sides = {name: xp.broadcast_to(side, shape) for name, side in self.sides.items()}
         return Seen(xp.arange(inputs), sides)
 
+    def blocks(self) -> list[np.ndarray]:
+        """The numbers of all inputs, in blocks of some 2^22 scores."""
+        inputs = len(self.weights)
+        each = max(1, BLOCK // self.labels)
+        return np.split(np.arange(inputs), range(each, inputs, each))
+
+    def dense(self) -> Problem:
+        """The same with its scores in memory."""
+        if not isinstance(self.kept, InnerProducts):
+            return self
+        return eqx.tree_at(lambda p: p.kept, self, self.scores)
+
     @property
     def log_model(self) -> Float[Array, "*X V"]:
         """log p(y|x), the log-softmax of the scores."""
@@ -265,23 +297,36 @@ class Problem(eqx.Module):
     @property
     def cross_entropy(self) -> Float[Array, ""]:
         """E[-log p(y|x)] in nats; +inf where the population has a label with p = 0."""
-        return self._at_once(_cross_entropy)
+        return self._at_once(lambda problem: problem.weights @ problem.cross_entropies)
+
+    @property
+    def cross_entropies(self) -> Float[Array, " X"]:
+        """E[-log p(y|x)] of each input, in nats."""
+        if not isinstance(self.kept, InnerProducts):
+            return self._at_once(_cross_entropies)
+        return np.concatenate([self.take(block).cross_entropies for block in self.blocks()])
 
     def _at_once(self, function: Callable[[Problem], Array]) -> Array:
         """By NumPy, which compiles nothing, where the values are concrete."""
         if is_traced(self):
             return function(self)
         with np.errstate(all="ignore"):  # infinities, and what they make, are meant
-            return _like(self.scores, function(to_numpy(self)))
+            return _like(self.popularity, function(to_numpy(self)))
 
     def __repr__(self) -> str:
-        rows, labels = self.score_rows.shape
+        rows, labels = len(self.weights), self.labels
         inputs = "1 input" if rows == 1 else f"{rows} inputs"
+        if isinstance(self.kept, InnerProducts):  # whose cross entropy may take a while
+            width = self.kept.queries.shape[-1]
+            return (
+                f"Problem({labels} labels, {inputs}, inner products of width {width}, "
+                f"{self.kept.dtype}{self.note})"
+            )
         if is_traced(self):
-            return f"Problem({labels} labels, {inputs}, traced, {self.scores.dtype})"
+            return f"Problem({labels} labels, {inputs}, traced, {self.kept.dtype})"
         return (
             f"Problem({labels} labels, {inputs}, entropy {float(self.entropy):.3f} nats, "
-            f"cross entropy {float(self.cross_entropy):.3f} nats, {self.scores.dtype}{self.note})"
+            f"cross entropy {float(self.cross_entropy):.3f} nats, {self.kept.dtype}{self.note})"
         )
 
     @property
@@ -314,7 +359,7 @@ def _entropy(problem: Problem) -> Float[Array, ""]:
     return problem.weights @ xp.sum(terms, axis=-1)
 
 
-def _cross_entropy(problem: Problem) -> Float[Array, ""]:
+def _cross_entropies(problem: Problem) -> Float[Array, " X"]:
     scores, xp = problem.score_rows, namespace(problem.scores)
     if isinstance(problem.targets, Golds):
         rows = problem.targets.shares
@@ -323,4 +368,4 @@ def _cross_entropy(problem: Problem) -> Float[Array, ""]:
     else:
         rows, log_model = problem.population_rows, log_softmax(scores)
     terms = xp.where(rows > 0, -rows * xp.where(rows > 0, log_model, 0.0), 0.0)
-    return problem.weights @ xp.sum(terms, axis=-1)
+    return xp.sum(terms, axis=-1)

@@ -41,8 +41,10 @@ from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
 from nce_bias._reads import Seen, bind, reads_gold
+from nce_bias.engine.in_blocks import MOST_KEPT, in_blocks
 from nce_bias.engine.moments import Moments, Rows, assemble
 from nce_bias.golds import Golds, Population, share_of
+from nce_bias.inner_products import InnerProducts
 from nce_bias.integrals import Rule
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
@@ -144,6 +146,14 @@ def exact(
             f"Leave it out for {TOLERANCE:g}.",
         )
     checkask(problem, sampler, loss)
+    if isinstance(problem.kept, InnerProducts) and problem.kept.size > MOST_KEPT:
+        return in_blocks(
+            lambda part: exact(
+                part, sampler, loss, tolerance=tolerance, split=split, compiled=compiled
+            ),
+            problem,
+        )
+    problem = problem.dense()
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
         asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
         assert isinstance(loss, ExactLoss)

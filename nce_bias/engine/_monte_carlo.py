@@ -82,6 +82,7 @@ def monte_carlo(
     >>> bool(abs(found.loss - truth.loss) < 5 * found.standard_errors["loss"])
     True
     """
+    problem = problem.dense()
     means = sample_means(problem, sampler, loss, key=random_key(key), draws=draws)
     return moments_of(problem, sampler, loss, means, draws)
 
@@ -107,17 +108,26 @@ def moments_of(problem: Problem, sampler: Sampler, loss: Loss, means: Means, dra
         method=f"monte carlo, {sets_drawn(problem, sampler, draws)} draws per input",
         sampled=True,
     )
-    unbiased, standard_errors = _unbiased(problem, means)
+    unbiased, of_inputs, standard_errors = _unbiased(problem, means)
+    by_input = eqx.tree_at(
+        lambda rows: [getattr(rows, name) for name in of_inputs],
+        plain.by_input,
+        [*of_inputs.values()],
+    )
     return eqx.tree_at(
-        lambda moments: [getattr(moments, name) for name in (*unbiased, "standard_errors")],
+        lambda moments: [
+            getattr(moments, name) for name in (*unbiased, "by_input", "standard_errors")
+        ],
         plain,
-        [*unbiased.values(), standard_errors],
+        [*unbiased.values(), by_input, standard_errors],
     )
 
 
 @eqx.filter_jit
-def _unbiased(problem: Problem, means: Means) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Fields in which a square is replaced by its unbiased estimate; errors of all scalars."""
+def _unbiased(
+    problem: Problem, means: Means
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
+    """Fields with unbiased squares, those of each input, and the errors of all scalars."""
     weights, population = problem.weights, problem.population_rows
     exact_gradient = jnp.exp(jnp.atleast_2d(problem.log_model)) - population
     gradients = means.selection - population
@@ -127,6 +137,10 @@ def _unbiased(problem: Problem, means: Means) -> tuple[dict[str, Array], dict[st
         each_with = jax.vmap(lambda a, b: weighted_inner(weights, a, b), (0, None))
         itself = jax.vmap(lambda a: weighted_inner(weights, a, a))(batches)
         return unbiased_square(each_with(batches, batches.sum(0)), itself)
+
+    def square_of_inputs(batches):
+        total = jnp.sum(batches.sum(0) ** 2, axis=-1) - jnp.sum(batches**2, axis=(0, -1))
+        return total / (count * (count - 1))
 
     def without(values):
         """The mean over inputs and batches without each batch."""
@@ -153,6 +167,14 @@ def _unbiased(problem: Problem, means: Means) -> tuple[dict[str, Array], dict[st
         "variance": second - size,
         "variance_gold": same_gold - size,
     }
+    sizes = square_of_inputs(gradients)
+    seconds, same_golds = (jnp.mean(v, axis=0) for v in (means.second_moment, means.same_gold))
+    of_inputs = {
+        "bias_square": square_of_inputs(exact_gradient - gradients),
+        "gradient_square": sizes,
+        "variance": seconds - sizes,
+        "variance_gold": same_golds - sizes,
+    }
     second_without, same_without = without(means.second_moment), without(means.same_gold)
     errors = {
         "loss": jackknife(without(means.loss)),
@@ -166,4 +188,4 @@ def _unbiased(problem: Problem, means: Means) -> tuple[dict[str, Array], dict[st
         "coverage": jackknife(without(means.coverage)),
         "effective_sample_size": jackknife(1 / without(means.concentration)),
     }
-    return fields, errors
+    return fields, of_inputs, errors

@@ -9,7 +9,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import is_traced
+from nce_bias._checks import is_traced, refuse
+from nce_bias.engine.by_input import ByInput, average, scalars
 from nce_bias.losses import Loss
 from nce_bias.numerics.arrays import Array, is_numpy, log_softmax, namespace, to_jax
 from nce_bias.problem import Problem
@@ -34,6 +35,14 @@ SCALARS = (
 )
 
 
+class Fields(eqx.Module):
+    """What a result has of each input and label; see `Moments`."""
+
+    selection: Float[Array, "*X V"]
+    gradient: Float[Array, "*X V"]
+    bias: Float[Array, "*X V"]
+
+
 class Moments(eqx.Module):
     r"""Moments of a contrastive gradient in score space.
 
@@ -41,8 +50,9 @@ class Moments(eqx.Module):
     ----------
     loss, cross_entropy : scalar
         E[contrastive loss] and the exact cross entropy, in nats.
-    losses : [X]
-        E[contrastive loss] of each input; a scalar for `[V]` problems. `loss` is its weighted mean.
+    by_input : ByInput
+        The same numbers of each input, `[X]`, of which the scalars are weighted means; `losses` is
+        E[contrastive loss] among them.
     selection : [X, V]
         gamma(y|x): the chance that y is a candidate and is picked by the candidate softmax.
     gradient : [X, V]
@@ -80,17 +90,17 @@ class Moments(eqx.Module):
 
     Notes
     -----
-    `[V]` problems give `[V]` fields.
+    `[V]` problems give `[V]` fields. Where scores are made block by block, for many inputs and
+    labels of `Problem.from_embeddings`, nothing of size X V is held: asking for `selection`,
+    `gradient` or `bias` says so. `problem.take(inputs)` is the problem of some inputs.
 
     Source: Zhang & Stratos (2021), Theorem 3.1, for the bias and its sign.
     """
 
     loss: Float[Array, ""]
-    losses: Float[Array, "*X"]
+    by_input: ByInput
     cross_entropy: Float[Array, ""]
-    selection: Float[Array, "*X V"]
-    gradient: Float[Array, "*X V"]
-    bias: Float[Array, "*X V"]
+    fields: Fields | None
     bias_norm: Float[Array, ""]
     bias_norm_squared: Float[Array, ""]
     bias_norm_plugin: Float[Array, ""]
@@ -106,6 +116,37 @@ class Moments(eqx.Module):
     loss_name: str = eqx.field(static=True)
     method: str = eqx.field(static=True)
     status: str = eqx.field(static=True)
+
+    @property
+    def selection(self) -> Float[Array, "*X V"]:
+        """gamma(y|x)."""
+        return self._kept("selection")
+
+    @property
+    def gradient(self) -> Float[Array, "*X V"]:
+        """gamma - pop."""
+        return self._kept("gradient")
+
+    @property
+    def bias(self) -> Float[Array, "*X V"]:
+        """p - gamma."""
+        return self._kept("bias")
+
+    def _kept(self, name: str) -> Float[Array, "*X V"]:
+        if self.fields is None:
+            raise refuse(
+                name,
+                "it was not kept for so many inputs and labels",
+                "a result of fewer",
+                "Compute it for some inputs, nb.exact(problem.take(inputs), ...), or use by_input.",
+            )
+        return getattr(self.fields, name)
+
+    @property
+    def losses(self) -> Float[Array, "*X"]:
+        """E[contrastive loss] of each input; a scalar for `[V]` problems."""
+        one = self.fields is not None and self.fields.bias.ndim == 1
+        return self.by_input.loss[0] if one else self.by_input.loss
 
     def _cells(self) -> list[tuple[str, str, str]]:
         cells = []
@@ -123,8 +164,11 @@ class Moments(eqx.Module):
         lines += [
             f"  {name:<22}{value:>12} {spread}".rstrip() for name, value, spread in self._cells()
         ]
-        shape = ", ".join(map(str, self.selection.shape))
-        lines.append(f"  selection, gradient, bias: [{shape}]")
+        if self.fields is None:
+            lines.append("  selection, gradient, bias: not kept, see by_input")
+        else:
+            shape = ", ".join(map(str, self.selection.shape))
+            lines.append(f"  selection, gradient, bias: [{shape}]")
         lines.append(f"  {self.method}; status: {self.status}")
         return "\n".join(lines)
 
@@ -200,42 +244,37 @@ def assemble(
         sampler=repr(sampler),
         loss_name=loss.name,
         method=f"{method}, {problem.scores.dtype}{problem.note}",
-        status=_status(fields["selection"], fields["error"], exact=not sampled),
+        status=_status(fields["fields"].selection, fields["error"], exact=not sampled),
     )
 
 
-def _fields(problem: Problem, rows: Rows, normalized: bool) -> dict[str, Array]:
+def _fields(problem: Problem, rows: Rows, normalized: bool) -> dict[str, Any]:
     xp = namespace(problem.scores, rows.gradient)
-    weights, population = problem.weights, problem.population_rows
-    gradient = rows.gradient
+    population, gradient = problem.population_rows, rows.gradient
     exact_gradient = xp.exp(log_softmax(problem.score_rows)) - population
-    bias = exact_gradient - gradient
-    selection = gradient + population
-    sizes = [weighted_inner(weights, a, a) for a in (gradient, exact_gradient)]
-    cosine = weighted_inner(weights, gradient, exact_gradient) / xp.sqrt(sizes[0] * sizes[1])
+    bias, selection = exact_gradient - gradient, gradient + population
     residual = xp.max(xp.abs(xp.sum(selection, axis=-1) - 1))
-    error = xp.max(rows.error) + (residual if normalized else 0.0)
-    shape = problem.scores.shape
-    square = weighted_inner(weights, bias, bias)
-    norm = xp.sqrt(square)
     squared = xp.sum(gradient**2, axis=-1)
-    return dict(
-        loss=weights @ rows.loss,
-        losses=rows.loss.reshape(shape[:-1]),
-        cross_entropy=problem.cross_entropy,
-        selection=selection.reshape(shape),
-        gradient=gradient.reshape(shape),
-        bias=bias.reshape(shape),
-        bias_norm=norm,
-        bias_norm_squared=square,
-        bias_norm_plugin=norm,
-        cosine=cosine,
-        variance=weights @ (rows.second - squared),
-        variance_negatives=weights @ (rows.second - rows.squared_means),
-        variance_gold=weights @ (rows.squared_means - squared),
-        coverage=weights @ rows.coverage,
-        effective_sample_size=1 / (weights @ rows.concentration),
-        error=error,
+    by_input = ByInput(
+        loss=rows.loss,
+        cross_entropy=problem.cross_entropies,
+        bias_square=xp.sum(bias**2, axis=-1),
+        gradient_square=squared,
+        exact_square=xp.sum(exact_gradient**2, axis=-1),
+        inner=xp.sum(gradient * exact_gradient, axis=-1),
+        variance=rows.second - squared,
+        variance_negatives=rows.second - rows.squared_means,
+        variance_gold=rows.squared_means - squared,
+        coverage=rows.coverage,
+        concentration=rows.concentration,
+    )
+    found = scalars(average(by_input, problem.weights))
+    shape = problem.scores.shape
+    return {name: found[name] for name in SCALARS if name in found} | dict(
+        by_input=by_input,
+        fields=Fields(*(rows.reshape(shape) for rows in (selection, gradient, bias))),
+        bias_norm_plugin=found["bias_norm"],
+        error=xp.max(rows.error) + (residual if normalized else 0.0),
     )
 
 
