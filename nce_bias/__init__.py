@@ -12,9 +12,10 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any `Loss`). How expectations are taken:
 `exact`, `monte_carlo`; for the parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for
 many cells at once, `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions
-of published code by name: `preset`, `presets`. Whether a sampler or a data pipeline draws what it
-says: `check_sampler`. Real label spaces, text and its scores, training, retrievers, figures:
-`data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
+of published code by name: `preset`, `presets`; all of them on one's own scores: `audit`. Whether a
+sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its
+scores, training, retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`,
+loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -24,6 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nce_bias import presets
+from nce_bias._audit import Audit, audit
 from nce_bias._checks import NoExactMethod
 from nce_bias._fixed_point import FixedPoint, fixed_point
 from nce_bias._gate import UnusualInput
@@ -84,6 +86,7 @@ __all__ = [
     "LOSSES",
     "PROPOSALS",
     "SAMPLERS",
+    "Audit",
     "Corrected",
     "FixedPoint",
     "GradientBias",
@@ -95,6 +98,7 @@ __all__ = [
     "SamplerCheck",
     "ScoreModel",
     "UnusualInput",
+    "audit",
     "binary_nce",
     "check_sampler",
     "data",

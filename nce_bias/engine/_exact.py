@@ -193,6 +193,16 @@ def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Proble
     return small, plan
 
 
+def terms(problem: Problem, sampler: Sampler, loss: Loss, tolerance: float) -> int:
+    """How many numbers the integrals of a problem sum, from shapes and score ranges alone."""
+    checkask(problem, sampler, loss)
+    assert isinstance(loss, ExactLoss)
+    small = (problem, sampler) if is_traced(problem, sampler) else to_numpy((problem, sampler))
+    asked = small if sampler.portable else (problem, sampler)
+    with np.errstate(all="ignore"):
+        return plan_for(*asked, loss, tolerance, None).terms
+
+
 def _foreign_calls(problem: Problem, sampler: Sampler) -> int:
     """How often a proposal of a user's own would be called outside of a compiled program."""
     if written_for_numpy(sampler):

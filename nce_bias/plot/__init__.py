@@ -11,6 +11,7 @@ global style. A negative distribution has one colour and one marker in every fig
 `bias_against_step`       norm of the gradient bias along training
 `bias_against_m`          the same against the number of negatives
 `compare`                 a table of ``nce-bias compare``
+`conventions`             a table of ``nb.audit``, one line a convention
 `direct_labels`           names at the ends of the lines; `legend` where there is no room for them
 `figure`, `save`          axes in the style, and a file that is the same every time
 `finding`                 the title of a figure: what it shows, in words
@@ -28,6 +29,7 @@ Examples
 """
 
 from nce_bias.plot.canvas import figure, finding, save
+from nce_bias.plot.conventions import conventions
 from nce_bias.plot.labels import direct_labels, legend
 from nce_bias.plot.marks import Drawn, curves, limits, points
 from nce_bias.plot.quantities import bias_against_m, bias_against_step, compare, loss_against_step
@@ -59,6 +61,7 @@ __all__ = [
     "bias_against_m",
     "bias_against_step",
     "compare",
+    "conventions",
     "curves",
     "direct_labels",
     "display_name",

@@ -117,6 +117,10 @@ class UntilDistinct(DistinctHits):
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
         return UntilDistinctLaw(**self._of_the_law(scores, popularity), tries=self.tries)
 
+    @property
+    def costly(self) -> bool:
+        return True
+
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With the numbers of tries that are taken."""
         if is_traced(problem, self):

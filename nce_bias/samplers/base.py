@@ -193,6 +193,11 @@ class Sampler(eqx.Module):
     m: eqx.AbstractVar[int | Float[Array, ""]]
 
     @property
+    def costly(self) -> bool:
+        """Whether its exact moments take minutes even for a few hundred labels."""
+        return False
+
+    @property
     def may_be_empty(self) -> bool:
         """Whether a set may have no negative."""
         return False

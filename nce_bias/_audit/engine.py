@@ -1,0 +1,158 @@
+r"""What an audit computes: each convention on a sample of inputs, block by block.
+
+**Inputs.** All, or that many drawn evenly without replacement; their weights pop(x) are kept. Every
+number is a mean over inputs, or a function of means, with the jackknife's standard error over them
+(`nce_bias.engine.by_input`).
+
+**Exact or sampled.** A row is exact where the integral is quick enough, judged before anything is
+computed by its nodes times labels; else by Monte Carlo with a few candidate sets an input. Its
+squares are unbiased however few they are (`nce_bias.engine._monte_carlo`), so the spread over
+inputs holds the noise of the draws as well.
+
+**Order.** Inputs are the outer loop: an audit that is interrupted has all conventions on the inputs
+that were done. Blocks are of one size, the last filled up; the first is done before a compilation
+could be wasted, as all blocks share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from nce_bias._audit.rows import Row
+from nce_bias._checks import NoExactMethod
+from nce_bias._progress import Bar
+from nce_bias._reads import bind
+from nce_bias.engine._exact import terms
+from nce_bias.engine.in_blocks import first_inputs
+from nce_bias.engine.moments import Moments
+from nce_bias.presets import Preset
+from nce_bias.problem import Problem
+
+#: Relative error allowed to quadratures: nothing beside a standard error over inputs.
+TOLERANCE = 1e-6
+#: Scores of one block of inputs.
+BLOCK = 2**19
+#: Terms of all inputs' integrals up to which a row is exact: about a minute of one processor.
+MOST_TERMS = 2**31
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How inputs are drawn, and candidate sets where a row is sampled."""
+
+    inputs: int
+    draws: int
+    key: Any
+    method: str = "auto"
+
+
+def chosen_inputs(problem: Problem, sampling: Sampling) -> np.ndarray:
+    """The numbers of the inputs that are looked at, in order where they are all."""
+    count = len(problem.weights)
+    if sampling.inputs >= count:
+        return np.arange(count)
+    seeds = np.asarray(jax.random.key_data(sampling.key)).ravel()
+    return np.random.default_rng(seeds.tolist()).permutation(count)[: sampling.inputs]
+
+
+def blocks_of(inputs: np.ndarray, labels: int) -> list[np.ndarray]:
+    """The inputs in blocks of nearly one size, of at most `BLOCK` scores each."""
+    count = max(1, -(-len(inputs) * labels // BLOCK))
+    return np.array_split(inputs, min(count, len(inputs)))
+
+
+def run(problem: Problem, rows: list[Row], sampling: Sampling, *, progress: bool) -> bool:
+    """Fill the rows; False where Ctrl-C ended it early, with what there is."""
+    inputs = chosen_inputs(problem, sampling)
+    blocks = blocks_of(inputs, problem.labels)
+    weights = np.asarray(problem.weights)[inputs]
+    done = 0
+    methods: dict[int, Callable[..., Moments]] = {}
+    try:
+        with Bar(len(blocks) * len(rows), "audit", enabled=progress) as bar:
+            for index, block in enumerate(blocks):
+                taken = problem.take(_filled(block, len(blocks[0])))
+                done += len(block)
+                for place, row in enumerate(rows):
+                    if place not in methods:
+                        whole = len(inputs), len(blocks) == 1
+                        methods[place] = _method(row, taken, whole, sampling)
+                    _add(row, methods[place], taken, (len(block), index), weights[:done])
+                    bar.advance(note=lambda row=row: f"{row.name}, m = {row.m}")
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _filled(block: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(block, (0, size - len(block)), mode="edge")
+
+
+def _add(
+    row: Row,
+    method: Callable[..., Moments],
+    taken: Problem,
+    block: tuple[int, int],
+    weights: np.ndarray,
+) -> None:
+    if row.status.startswith("failed"):
+        return
+    try:
+        row.add(first_inputs(method(taken, block[1]), block[0]), weights)
+    except (ValueError, NotImplementedError) as error:
+        row.fail(error)
+
+
+def _method(
+    row: Row, taken: Problem, whole: tuple[int, bool], sampling: Sampling
+) -> Callable[..., Moments]:
+    """How a row is computed: a function of a block's problem and its number.
+
+    `whole`: how many inputs there are, and whether they are one block, which XLA need not compile.
+    """
+    preset, (inputs, alone) = row.preset, whole
+    assert preset is not None or row.status.startswith("failed")
+
+    def exactly(problem: Problem, _: int) -> Moments:
+        assert preset is not None
+        return preset.exact(problem, tolerance=TOLERANCE, compiled=None if alone else True)
+
+    def sampled(problem: Problem, index: int) -> Moments:
+        assert preset is not None
+        key = jax.random.fold_in(sampling.key, index)
+        return preset.monte_carlo(problem, key=key, draws=sampling.draws)
+
+    if preset is None or sampling.method == "exact":
+        return exactly
+    if sampling.method == "monte_carlo":
+        return sampled
+    try:
+        preset.check(taken)
+        row.correction_fits = correction_fits(preset, taken)
+        if preset.sampler.costly:
+            return sampled
+        cost = terms(taken.take([0]), preset.sampler, preset.loss, TOLERANCE)
+    except NoExactMethod:
+        return sampled
+    except ValueError as error:
+        row.fail(error)
+        return exactly
+    return exactly if cost * inputs <= MOST_TERMS else sampled
+
+
+def correction_fits(preset: Preset, problem: Problem) -> bool:
+    """False where log(m q) is taken off draws that are not independent ones from one q."""
+    if getattr(preset.loss, "negatives", "none") == "none":
+        return True
+    seen = jax.tree.map(lambda leaf: leaf[0], problem.seen_rows)
+    gold = int(np.argmax(np.asarray(problem.take([0]).population_rows[0])))
+    law = bind(preset.sampler, seen, gold).law(problem.score_rows[0], problem.popularity)
+    law = law.draw_by_lot(jax.random.key(0), jax.numpy.asarray(gold))[2]
+    inclusion = getattr(preset.loss, "inclusion", False)
+    corrects_itself = law.log_chances(problem.labels, inclusion) is not None
+    return law.independent or inclusion or corrects_itself
