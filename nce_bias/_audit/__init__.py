@@ -39,7 +39,8 @@ def audit(  # noqa: PLR0913 (keyword-only)
         Numbers of negatives.
     presets : optional
         Names of `nb.presets.PRESETS`, presets (which have an m of their own), or a mapping of names
-        to these or to (sampler, loss), your own set-up. Default: all that are published.
+        to these, to (sampler, loss), or to a function of m that returns it: your own set-up.
+        Default: all that are published.
     inputs : int
         How many inputs are looked at, drawn evenly by `key` if there are more.
     method : {"auto", "exact", "monte_carlo"}

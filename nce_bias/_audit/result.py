@@ -44,6 +44,8 @@ class Audit:
         Of the inputs that were looked at, in nats.
     problem, how : str
         In words: what was audited, and on how many inputs.
+    interrupted : bool
+        Whether Ctrl-C ended it before all inputs were done.
     made : dict
         Version, commit, JAX, backend.
     """
@@ -53,6 +55,7 @@ class Audit:
     cross_entropy: float
     problem: str
     how: str
+    interrupted: bool
     made: dict[str, Any]
 
     @classmethod
@@ -69,7 +72,8 @@ class Audit:
         how += f"; sampled rows with {sampling.draws} candidate sets an input" if sampled else ""
         known = (row.numbers["cross_entropy"] for row in rows if row.inputs == seen and row.inputs)
         entropy = next(known, math.nan)
-        return cls(rows, remarks(rows), entropy, repr(problem), how, provenance())
+        words = remarks(rows)
+        return cls(rows, words, entropy, repr(problem), how, not finished, provenance())
 
     def to_frame(self) -> pd.DataFrame:
         """One pandas row for each convention and m: numbers, standard errors `<name>_se`, words."""

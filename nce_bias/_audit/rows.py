@@ -150,6 +150,8 @@ def _own(name: str, given: Any) -> Any:
         return given
     if isinstance(given, str):
         return _named([given])[given]
+    if callable(given) and not isinstance(given, Sampler):
+        return lambda m: _own(name, given(m))
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Sampler):
         sampler, loss = given
         check_loss(loss)
@@ -166,8 +168,9 @@ def _no_convention(given: Any) -> ValueError:
     return refuse(
         "presets",
         f"got {given!r}",
-        "names of nb.presets.PRESETS, presets, or a mapping of names to (sampler, loss)",
-        "For example presets={'mine': (nb.iid(nb.uniform(), 64), nb.infonce)}.",
+        "names of nb.presets.PRESETS, presets, or a mapping of names to (sampler, loss) or to "
+        "functions of m that return it",
+        "For example presets={'mine': lambda m: (nb.iid(nb.uniform(), m), nb.infonce)}.",
     )
 
 

@@ -124,10 +124,10 @@ def _noise(done: list[Row]) -> Iterator[Remark]:
         if bias > 0 and row.numbers["relative_bias"] > 1e-3 and math.isfinite(variance):
             batch = variance / bias**2
             if batch > 0:
-                size = f"{math.ceil(batch):,} example{'s' if batch > 1 else ''}"
+                size = f"a batch of {math.ceil(batch):,}" if batch > 1 else "one example"
                 yield Remark(
-                    f"{called(row)}, the least of those with a bias: it exceeds the noise of a "
-                    f"batch from {size} on, if each example has negatives of its own.",
+                    f"{called(row)}, the least of those with a bias: it exceeds the noise of "
+                    f"{size}, if each example has negatives of its own.",
                     row.name,
                     row.m,
                     "variance",

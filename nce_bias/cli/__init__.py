@@ -1,4 +1,4 @@
-"""The command line `nce-bias`: `compare` on a user's own arrays.
+"""The command line `nce-bias`: `compare` and `audit` on a user's own arrays.
 
 Float64 and JAX's cache of compilations are switched on here, as the command line owns its process
 (`nce_bias.cli.process`). What only one command needs (pandas, Matplotlib) is imported when it runs.
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import nce_bias
+from nce_bias.cli._audit import audit
 from nce_bias.cli._compare import compare
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: the same on every terminal, and easy to copy from
 )
 app.command()(compare)
+app.command()(audit)
 
 
 def _show_version(wanted: bool) -> bool:
@@ -40,7 +42,7 @@ def main(
 
     \b
     Example:
-      $ nce-bias compare --help
+      $ nce-bias audit --help
     """  # noqa: D301 (click reads \b: keep these lines as they are)
 
 

@@ -30,7 +30,7 @@ DEFAULT_NEGATIVES = ["uniform", "popularity", "0.5*uniform+0.5*model", "model"]
 def compare(  # noqa: PLR0913 (each is an option of the command)
     scores: Annotated[
         pathlib.Path,
-        typer.Argument(help="Scores s(x, y), [V] or [X, V]: .npy, .npz or .csv without a header."),
+        typer.Argument(help="Scores s(x, y), [V] or [X, V]: .npy, .npz[:key], .csv or .parquet."),
     ],
     population: Annotated[
         pathlib.Path, typer.Argument(help="Population pop(y|x), of the same shape.")
@@ -40,7 +40,8 @@ def compare(  # noqa: PLR0913 (each is an option of the command)
         typer.Option(
             metavar="SPEC",
             help="Kind of negatives; repeat for more. uniform, popularity:power=0.75, log_uniform, "
-            "model:T=2, a mixture 0.5*uniform+0.5*model, from_probabilities:q.npy, top. "
+            "model:T=2, a mixture 0.5*uniform+0.5*model, from_probabilities:q.npy, top; also "
+            "random, unigram, hard, mixed. "
             f"[default: {', '.join(DEFAULT_NEGATIVES)}]",
         ),
     ] = None,
@@ -95,7 +96,7 @@ def compare(  # noqa: PLR0913 (each is an option of the command)
     own_process()
     names, losses = negatives or DEFAULT_NEGATIVES, loss or ["infonce"]
     try:
-        sizes = _numbers(m)
+        sizes = numbers(m)
         check_known("--hits", hits, HITS)
         check_known("--sampler", sampler, DRAWN)
         for name in losses:
@@ -105,7 +106,7 @@ def compare(  # noqa: PLR0913 (each is an option of the command)
             for spec in names
             for size in sizes
         }
-        _check_outputs(csv, plot)
+        check_outputs(csv=csv, plot=plot)
         given = None if popularity is None else load_array(popularity, "popularity")
         problem = Problem(load_array(scores, "scores"), load_array(population, "population"), given)
     except ValueError as error:
@@ -152,7 +153,8 @@ def _moments(
     return monte_carlo(problem, sampler, LOSSES[loss], key=jax.random.key(seed), draws=draws)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """Numbers of negatives, as ``--m`` has them."""
     try:
         sizes = [int(part) for part in text.split(",")]
     except ValueError:
@@ -162,12 +164,13 @@ def _numbers(text: str) -> list[int]:
     return list(dict.fromkeys(sizes))
 
 
-def _check_outputs(csv: pathlib.Path | None, plot: pathlib.Path | None) -> None:
+def check_outputs(**options: pathlib.Path | None) -> None:
     """Refuse before anything is computed, not after."""
-    for option, path in (("--csv", csv), ("--plot", plot)):
+    for option, path in options.items():
         if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
             what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
-            raise ValueError(f"{option}: {path} {what}. Name a file in an existing folder.")
+            raise ValueError(f"--{option}: {path} {what}. Name a file in an existing folder.")
+    plot = options.get("plot")
     if plot is not None:
         from nce_bias.plot.canvas import FORMATS
 

@@ -11,6 +11,9 @@ spec                           negatives
 ``from_probabilities:q.npy``   a distribution of your own, from a file
 ``top``                        the m highest-scoring wrong labels
 =============================  =====================================================================
+
+The field's other words are understood: ``random`` is uniform, ``unigram`` popularity, ``hard`` the
+model, ``mixed`` half uniform and half model.
 """
 
 import inspect
@@ -27,6 +30,13 @@ FROM_FILE = "from_probabilities"
 #: Names a term may begin with; a mixture is written as a weighted sum.
 NAMES = [name for name in PROPOSALS if name != "mixture"]
 SHORT = {"T": "temperature"}
+#: Other words for a kind of negatives.
+SYNONYMS = {
+    "random": "uniform",
+    "unigram": "popularity",
+    "hard": "model",
+    "mixed": "0.5*uniform+0.5*model",
+}
 #: Samplers that take a proposal.
 DRAWN = [name for name in SAMPLERS if name != TOP]
 
@@ -41,9 +51,9 @@ def parse_proposal(spec: str) -> Proposal:
     >>> parse_proposal("0.25*uniform+0.75*model:T=2")
     mixture(uniform, model(temperature=2), share=0.25)
     """
-    terms = spec.split("+")
-    if len(terms) == 1 and "*" not in spec:
-        return _term(spec, spec)
+    terms = SYNONYMS.get(spec.strip(), spec).split("+")
+    if len(terms) == 1 and "*" not in terms[0]:
+        return _term(spec, terms[0])
     shares, parts = [], []
     for term in terms:
         share, star, name = term.partition("*")
@@ -81,6 +91,7 @@ def make_sampler(spec: str, m: int, *, sampler: str, hits: str) -> Sampler:
 
 def _term(spec: str, term: str) -> Proposal:
     name, colon, rest = (part.strip() for part in term.partition(":"))
+    name = SYNONYMS[name] if name in SYNONYMS and name != "mixed" else name
     check_known(f"--negatives {spec}", name, [*NAMES, TOP, "sums such as 0.5*uniform+0.5*model"])
     if name == TOP:
         raise ValueError(

@@ -89,5 +89,6 @@ def conventions(
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
-        ax.set_title(title or "m = " + ", ".join(map(str, sizes)) + ", from light to dark")
+        colours = ", from blue to orange" if len(sizes) > 1 else ""
+        ax.set_title(title or f"m = {', '.join(map(str, sizes))}{colours}")
     return drawn
