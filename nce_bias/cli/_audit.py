@@ -97,6 +97,7 @@ def audit(  # noqa: PLR0913 (each is an option of the command)
         asked: dict[str, Any] = {name: PRESETS[name] for name in presets or PRESETS}
         if negatives is not None:
             drawn = functools.partial(make_sampler, negatives, sampler=sampler, hits=hits)
+            drawn(sizes[0])  # a spec that means nothing is refused before anything is computed
             asked[f"{negatives}, {loss}"] = lambda m: (drawn(m), LOSSES[loss])
         problem = _problem(golds, (scores, queries, labels), temperature, counts)
         found = run(problem, sizes, asked, inputs, draws=draws, key=seed)

@@ -120,9 +120,9 @@ def _with_key(path: pathlib.Path) -> tuple[pathlib.Path, str]:
 
 
 def _read_csv(path: pathlib.Path, name: str) -> np.ndarray:
+    skipped = _header(path, name)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # an empty file is only a warning to NumPy
-        skipped = _header(path, name)
         values = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig", skiprows=skipped)
     if not skipped:
         _remark_on_numbering(path, name)

@@ -12,7 +12,7 @@ one input after the other (`standard_errors`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import numpy as np
@@ -58,7 +58,9 @@ class ByInput(eqx.Module):
         """One pandas row an input, with `bias_norm` and `cosine` of that input alone."""
         import pandas as pd
 
-        columns = {name: np.atleast_1d(np.asarray(value)) for name, value in vars(self).items()}
+        columns: dict[str, Any] = {
+            name: np.atleast_1d(np.asarray(value)) for name, value in vars(self).items()
+        }
         alone = eqx.tree_at(lambda own: list(vars(own).values()), self, list(columns.values()))
         with np.errstate(all="ignore"):  # an input without a gradient has no cosine
             found = scalars(alone)
@@ -119,8 +121,12 @@ def standard_errors(rows: ByInput, weights: Float[np.ndarray, " X"]) -> dict[str
     count = len(weights)
     if count < 2:
         return dict.fromkeys(scalars(rows), np.nan)
-    columns = {name: np.asarray(values, float) for name, values in vars(rows).items()}
-    without = {name: (weights @ v - weights * v) / (1 - weights) for name, v in columns.items()}
+    columns: dict[str, Any] = {
+        name: np.asarray(values, float) for name, values in vars(rows).items()
+    }
+    without: dict[str, Any] = {
+        name: (weights @ v - weights * v) / (1 - weights) for name, v in columns.items()
+    }
     with np.errstate(all="ignore"):
         whole = scalars(average(ByInput(**columns), weights))
         errors = {

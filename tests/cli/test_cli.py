@@ -349,7 +349,7 @@ def _npy(values, **options):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"1,2", "the suffix is '.txt'. Use .npy, .npz, .csv."),
+        ("a.txt", b"1,2", "the suffix is '.txt'. Use .npy, .npz, .csv, .parquet."),
         ("a.npy", None, "there is no such file. Check the path."),
         (
             "a.npy",
@@ -390,9 +390,9 @@ def _npy(values, **options):
         ("a.npy", _npy(np.array([True, False])), "its values are of type bool. Save real"),
         (
             "a.csv",
-            b"cat,dog\n1.0,2.0\n",
+            b"cat,7\n1.0,2.0\n",
             "it cannot be read as .csv (could not convert string 'cat' to float64 at row 0, "
-            "column 1). Save plain numbers, comma-separated, without a header.",
+            "column 1). Save plain numbers, comma-separated, below one row of names or none.",
         ),
         ("a.csv", b"1.0,2.0\n3.0\n", "it cannot be read as .csv (the number of columns changed"),
         ("a.csv", b"1.0,,2.0\n", "it cannot be read as .csv (could not convert string ''"),
@@ -623,3 +623,55 @@ def test_a_float32_softmax_and_a_mask_from_files(files):
     done = run("compare", "s.npy", "p.npy", *call)
     assert done.exit_code == 0, done.output
     assert pd.read_csv("out.csv").iloc[0]["bias_norm"] == pytest.approx(0.0344490428, abs=1e-9)
+
+
+def test_a_header_of_names_is_passed_over_and_said(files):
+    pathlib.Path("a.csv").write_text('cat,"dog",cow,hen\n2.0,1.0,0.0,-1.0\n')
+    done = run("compare", "a.csv", "population.npy", "--m", "2", "--negatives", "uniform")
+    assert done.exit_code == 0, done.output
+    assert "4 labels, 1 input" in done.stdout
+    assert done.stderr == (
+        "nce-bias: note: scores a.csv: the first row, cat, dog, cow, ..., is taken for a header.\n"
+    )
+
+
+def test_a_key_chooses_among_the_arrays_of_an_archive(files):
+    np.savez("all.npz", first=SCORES, second=POPULATION)
+    plain = run("compare", "scores.npy", "population.npy", "--m", "2")
+    keyed = run("compare", "all.npz:first", "all.npz:second", "--m", "2")
+    assert keyed.exit_code == 0, keyed.output
+    assert keyed.stdout == plain.stdout
+    said = refused("compare", "all.npz:third", "population.npy")
+    assert "it has 2 arrays, 'first', 'second', and none called 'third'" in said
+
+
+def test_parquet_is_read_if_pandas_can(files, monkeypatch):
+    pathlib.Path("a.parquet").write_bytes(b"PAR1")
+    frame = pd.DataFrame([SCORES])
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+    plain = run("compare", "scores.npy", "population.npy", "--m", "2")
+    assert run("compare", "a.parquet", "population.npy", "--m", "2").stdout == plain.stdout
+
+    def absent(path):
+        raise ImportError("Unable to find a usable engine; tried using: 'pyarrow'.\nMore follows.")
+
+    monkeypatch.setattr(pd, "read_parquet", absent)
+    assert refused("compare", "a.parquet", "population.npy") == (
+        "nce-bias: scores a.parquet: it cannot be read as .parquet (Unable to find a usable "
+        "engine; tried using: 'pyarrow'). Save it as .npy, or give pandas what it needs to read it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "spec"),
+    [
+        ("random", "uniform"),
+        ("unigram:power=0.75", "popularity:power=0.75"),
+        ("hard", "model"),
+        ("hard:T=2", "model:T=2"),
+        ("mixed", "0.5*uniform+0.5*model"),
+        ("0.5*random+0.5*hard", "0.5*uniform+0.5*model"),
+    ],
+)
+def test_the_fields_other_words(word, spec):
+    assert repr(negatives.parse_proposal(word)) == repr(negatives.parse_proposal(spec))
