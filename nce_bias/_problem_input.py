@@ -53,7 +53,7 @@ def read_shaped(scores: Any) -> Any:
     return scores
 
 
-def check_values(rows: np.ndarray) -> np.ndarray:
+def check_values(rows: Any) -> Any:
     """The rows, if they are numbers or -inf and one of each is finite."""
     bad = ~(rows < np.inf)
     if bad.any():

@@ -77,5 +77,7 @@ def inner_products(queries: Any, labels: Any, temperature: Any) -> InnerProducts
                 "finite numbers",
                 "Find the overflow or the missing value upstream; nothing was computed.",
             )
-    products = InnerProducts(np.atleast_2d(queries), labels, np.asarray(temperature, float))
+    rows: Any = np.atleast_2d(queries)
+    over: Any = np.asarray(temperature, float)
+    products = InnerProducts(rows, labels, over)
     return products if queries.ndim == 2 else products.rows(0)

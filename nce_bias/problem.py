@@ -224,8 +224,9 @@ class Problem(eqx.Module):
         [0.5, 0.5]
         """
         which = np.asarray(inputs)
-        products = isinstance(self.kept, InnerProducts)
-        scores = check_values(self.kept.rows(which)) if products else self.score_rows[which]
+        kept = self.kept
+        products = isinstance(kept, InnerProducts)
+        scores = check_values(kept.rows(which)) if products else self.score_rows[which]
         weights = self.weights[which]
         taken = (
             _cast(scores, scores.dtype),
@@ -304,7 +305,8 @@ class Problem(eqx.Module):
         """E[-log p(y|x)] of each input, in nats."""
         if not isinstance(self.kept, InnerProducts):
             return self._at_once(_cross_entropies)
-        return np.concatenate([self.take(block).cross_entropies for block in self.blocks()])
+        rows = [np.asarray(self.take(block).cross_entropies) for block in self.blocks()]
+        return _like(self.popularity, np.concatenate(rows))  # type: ignore[arg-type]
 
     def _at_once(self, function: Callable[[Problem], Array]) -> Array:
         """By NumPy, which compiles nothing, where the values are concrete."""

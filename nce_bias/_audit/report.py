@@ -122,7 +122,8 @@ def _figure(audit: Audit, column: str) -> str:
     known = frame[frame[column].notna()]
     if known.empty:
         return "<p>Nothing was computed.</p>"
-    fig, ax = plot.figure(width=4.6, height=0.9 + 0.22 * known["convention"].nunique())
+    lines = len(set(known["convention"]))
+    fig, ax = plot.figure(width=4.6, height=0.9 + 0.22 * lines)
     audit.plot(ax, y=column)
     label = ax.get_xlabel()
     _in_ink(ax)

@@ -197,10 +197,10 @@ def terms(problem: Problem, sampler: Sampler, loss: Loss, tolerance: float) -> i
     """How many numbers the integrals of a problem sum, from shapes and score ranges alone."""
     checkask(problem, sampler, loss)
     assert isinstance(loss, ExactLoss)
-    small = (problem, sampler) if is_traced(problem, sampler) else to_numpy((problem, sampler))
-    asked = small if sampler.portable else (problem, sampler)
+    if sampler.portable and not is_traced(problem, sampler):
+        problem, sampler = to_numpy(problem), to_numpy(sampler)
     with np.errstate(all="ignore"):
-        return plan_for(*asked, loss, tolerance, None).terms
+        return plan_for(problem, sampler, loss, tolerance, None).terms
 
 
 def _foreign_calls(problem: Problem, sampler: Sampler) -> int:

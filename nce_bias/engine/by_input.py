@@ -98,7 +98,7 @@ def scalars(means: ByInput) -> dict[str, Float[Array, "*"]]:
     return found
 
 
-def average(rows: ByInput, weights: Float[Array, " X"]) -> ByInput:
+def average(rows: ByInput, weights: Float[Array | np.ndarray, " X"]) -> ByInput:
     """The weighted means over inputs; a number that no weight rests on counts for nothing."""
     xp = namespace(weights, rows.loss)
 

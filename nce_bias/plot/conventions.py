@@ -51,7 +51,7 @@ def conventions(
         `points` named "convention, m".
     """
     check_columns(table, "convention", "m", y)
-    table = table[np.isfinite(table[y])]
+    table = table.loc[np.isfinite(table[y])]
     names = [name.split(",")[0] for name in dict.fromkeys(table["convention"])]
     rows = {name: place for place, name in enumerate(dict.fromkeys(table["convention"]))}
     sizes = sorted(set(table["m"]))

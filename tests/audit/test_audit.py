@@ -90,7 +90,8 @@ def test_unequal_weights_have_the_error_of_a_ratio():
     rng = np.random.default_rng(1)
     rows: Any
     rows, weights = rng.normal(size=200), rng.dirichlet(np.full(200, 2.0))
-    same = ByInput(**dict.fromkeys(vars(_one()), rows))
+    fields: dict[str, Any] = dict.fromkeys(vars(_one()), rows)
+    same = ByInput(**fields)
     mean = weights @ rows
     linear = np.sqrt(200 / 199 * np.sum((weights * (rows - mean)) ** 2))
     assert standard_errors(same, weights)["loss"] == pytest.approx(linear, rel=0.02)
@@ -275,6 +276,9 @@ def test_every_remark_rests_on_a_number_of_the_table(problem):
 
 
 # --- the page
+
+
+ASKING = ("src", "href", "xlink:href", "srcset", "action")
 
 
 class Page(html.parser.HTMLParser):
