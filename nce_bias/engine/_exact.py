@@ -46,6 +46,7 @@ from nce_bias.engine.moments import Moments, Rows, assemble
 from nce_bias.golds import Golds, Population, share_of
 from nce_bias.inner_products import InnerProducts
 from nce_bias.integrals import Rule
+from nce_bias.integrals.atoms import atoms_for
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
 from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
@@ -62,6 +63,7 @@ from nce_bias.numerics.arrays import (
     top_k,
 )
 from nce_bias.numerics.gaps import MOST
+from nce_bias.numerics.interpolation import spacing_for
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.proposals import check_sides, written_for_numpy
@@ -77,13 +79,19 @@ LONG = 500.0
 LONGEST = 1e6
 #: Entries of the [nodes, labels] matrices of a split variance, half a gigabyte each.
 MOST_HELD = 2**26
+#: Golds an input up to which labels are spread on atoms.
+FEW_GOLDS = 16
+#: What spreading and reading back cost a label, in terms of an integral.
+PASSES = 32
+#: Ways to take the integral.
+ENGINES = ("auto", "direct", "atoms")
 #: Calls of a user's proposal, of JAX's operations one by one, some 10 ms each.
 MOST_FOREIGN = 64
 #: Terms that NumPy takes, some 60 ns each: a quarter of a second, where a compilation takes five.
 MOST_TERMS = 2**22
 
 
-def exact(
+def exact(  # noqa: PLR0913 (keyword-only)
     problem: Problem,
     sampler: Sampler,
     loss: Loss = infonce,
@@ -91,6 +99,7 @@ def exact(
     tolerance: float = TOLERANCE,
     split: bool | None = None,
     compiled: bool | None = None,
+    engine: str = "auto",
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 
@@ -112,6 +121,10 @@ def exact(
         Whether XLA compiles the integral for these shapes (seconds, once) or NumPy takes it as it
         is. The numbers are the same to rounding. Default: NumPy where that takes well under the
         time of a compilation.
+    engine : {"auto", "direct", "atoms"}
+        "direct" takes every label at every node. "atoms" spreads the labels of independent draws on
+        a grid first, which costs a few softmaxes whatever m is; a few golds an input
+        (`nce_bias.integrals.atoms`). "auto" takes what is quicker; `method` says which it was.
 
     Returns
     -------
@@ -146,6 +159,8 @@ def exact(
             f"Leave it out for {TOLERANCE:g}.",
         )
     checkask(problem, sampler, loss)
+    if engine not in ENGINES:
+        raise refuse("engine", f"got {engine!r}", " or ".join(map(repr, ENGINES)), "Pick one.")
     if isinstance(problem.kept, InnerProducts) and problem.kept.size > MOST_KEPT:
         return in_blocks(
             lambda part: exact(
@@ -155,9 +170,11 @@ def exact(
         )
     problem = problem.dense()
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
-        asked, plan = _at_once(problem, sampler, loss, tolerance, split, compiled)
         assert isinstance(loss, ExactLoss)
+        wish = Wish(tolerance, split, engine)
+        asked, plan = _at_once(problem, sampler, loss, wish, compiled)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
+        how += f", {plan.rule.atoms} atoms" if plan.rule.atoms else ""
         solve = _solve if is_numpy(asked.scores) else _compiled_solve
         return assemble(
             asked,
@@ -181,13 +198,21 @@ def checkask(problem: Any, sampler: Any, loss: Any) -> None:
         )
 
 
-def _at_once(problem, sampler, loss, tolerance, split, compiled) -> tuple[Problem, Plan]:
+class Wish(NamedTuple):
+    """What is asked for besides: `tolerance`, `split` and `engine` of `exact`."""
+
+    tolerance: float
+    split: bool | None = None
+    engine: str = "auto"
+
+
+def _at_once(problem, sampler, loss, wish, compiled) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
     foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
     if compiled or foreign or not sampler.portable or is_traced(problem, sampler, loss):
-        return problem, plan_for(problem, sampler, loss, tolerance, split)
+        return problem, plan_for(problem, sampler, loss, wish)
     small = to_numpy(problem)
-    plan = plan_for(small, to_numpy(sampler), loss, tolerance, split)
+    plan = plan_for(small, to_numpy(sampler), loss, wish)
     if compiled is None and plan.terms > MOST_TERMS:
         return problem, to_jax(plan)
     return small, plan
@@ -200,7 +225,7 @@ def terms(problem: Problem, sampler: Sampler, loss: Loss, tolerance: float) -> i
     if sampler.portable and not is_traced(problem, sampler):
         problem, sampler = to_numpy(problem), to_numpy(sampler)
     with np.errstate(all="ignore"):
-        return plan_for(problem, sampler, loss, tolerance, None).terms
+        return plan_for(problem, sampler, loss, Wish(tolerance)).terms
 
 
 def _foreign_calls(problem: Problem, sampler: Sampler) -> int:
@@ -225,11 +250,10 @@ class Plan(eqx.Module):
     terms: int = eqx.field(static=True, default=0)
 
 
-def plan_for(
-    problem: Problem, sampler: Sampler, loss: ExactLoss, tolerance: float, split: bool | None
-) -> Plan:
+def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) -> Plan:
     """Check the values, and size both rules for the widest input."""
-    tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
+    split = wish.split
+    tolerance = max(wish.tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
         check_sides(sampler, problem)
         sampler.check(problem)
@@ -241,6 +265,7 @@ def plan_for(
         if not shape.integrates:
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
+            _check_engine(wish.engine, sampler)
             return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
         measured = Plan(sized, rule, _golds(problem, shape, None))
         longest = _longest(problem, loss, measured)
@@ -249,6 +274,13 @@ def plan_for(
             longest = _longest(problem, loss, Plan(sized, rule, measured.golds))
             _check_length(longest)
     nodes = nodes_for(longest, step_for(tolerance))
+    few = _few_golds(problem) if shape.atoms and not rule.closes_gaps else 0
+    atoms = atoms_for(longest, tolerance)
+    work = nodes * atoms + PASSES * problem.labels
+    if few and (wish.engine == "atoms" or (wish.engine == "auto" and work < nodes * shape.work)):
+        spread = Rule(sized.m, nodes, tolerance, False, atoms, spacing_for(tolerance), few)
+        return Plan(sized, spread, 0 if split is False else few, len(problem.weights) * work)
+    _check_engine(wish.engine, sampler)
     if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
         golds = 0
     work = shape.work + golds * shape.work_of_a_gold
@@ -256,6 +288,29 @@ def plan_for(
         work = golds * shape.work
     terms = len(problem.weights) * nodes * work
     return Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds, terms)
+
+
+def _few_golds(problem: Problem) -> int:
+    """The most golds any input has; 0 where they are many."""
+    targets = problem.targets
+    if isinstance(targets, Golds):
+        most = targets.labels.shape[-1]
+    else:
+        rows = np.asarray(problem.population_rows)
+        most = int(np.max(np.count_nonzero(rows, axis=-1)))
+    return most if most <= FEW_GOLDS else 0
+
+
+def _check_engine(engine: str, sampler: Sampler) -> None:
+    """Atoms were asked for where there are none."""
+    if engine == "atoms":
+        raise refuse(
+            "engine",
+            f"got 'atoms' for {sampler!r}",
+            f"independent draws, a loss that is a softmax over candidates, at most {FEW_GOLDS} "
+            "golds an input, and concrete values",
+            "Leave engine out: it takes atoms where they serve.",
+        )
 
 
 def _longest(problem: Problem, loss: ExactLoss, plan: Plan) -> float:
@@ -280,14 +335,15 @@ class Shape(NamedTuple):
     """What shapes alone tell of a problem, a sampler and a loss.
 
     `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
-    is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `together`: second moments of
-    all golds come together.
+    is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `atoms`: labels may be spread
+    on them. `together`: second moments of all golds come together.
     """
 
     coupled: bool
     separable: bool
     integrates: bool
     plain: bool
+    atoms: bool
     size: int
     work: int
     work_of_a_gold: int
@@ -302,17 +358,20 @@ def _shape(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
         scores, _, seen = inputs
         law = bind(sampler, seen, 0).law(scores, problem.popularity)
         asked = ask(problem, loss, Plan(sampler, Rule(sampler.m, 2, 0.01), 0), (scores, seen))
-        return law, asked.coupled, law.separable(scores), asked.at(0, scores).integrates
+        at = asked.at(0, scores)
+        own = at.integrates, at.takes_atoms and not asked.coupled
+        return law, asked.coupled, law.separable(scores), own
 
     first = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
     plain = is_numpy(problem.scores)
     found = parts(first) if plain else eqx.filter_eval_shape(parts, first)
-    law, coupled, factors, integrates = found
+    law, coupled, factors, (integrates, atoms) = found
     return Shape(
         bool(coupled),
         factors is not None,
         bool(integrates),
         plain,
+        bool(atoms),
         law.size,
         law.work,
         law.work_of_a_gold,

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from nce_bias.engine._exact import Plan, ask, exact, input_rows, plan_for
+from nce_bias.engine._exact import Plan, Wish, ask, exact, input_rows, plan_for
 from nce_bias.engine._monte_carlo import moments_of
 from nce_bias.engine._pull_back import ScoreModel, inner, linearize_scores
 from nce_bias.engine.moments import Moments
@@ -76,7 +76,7 @@ def exactly(question: Question, tolerance: float, split: bool | None) -> Parts:
     variance = jnp.asarray(jnp.nan)
     if question.with_variance:
         assert isinstance(loss, ExactLoss)
-        plan = plan_for(problem, sampler, loss, tolerance, False)
+        plan = plan_for(problem, sampler, loss, Wish(tolerance, False, "direct"))
         second = _second_moments(question.model, question.inputs, problem, loss, plan)
         variance = problem.weights @ second - mean_square
     return Parts(

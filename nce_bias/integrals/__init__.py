@@ -5,8 +5,9 @@ scores. `Integrand` is that of the candidate softmaxes (one integral in t), `Clo
 losses which add up over candidates. A family of its own is one class with the same four methods.
 """
 
+from nce_bias.integrals.atoms import AtomIntegrand
 from nce_bias.integrals.closed_form import ClosedForm
 from nce_bias.integrals.expectation import Expectation, Gram, Rule, Sums
 from nce_bias.integrals.integrand import Integrand
 
-__all__ = ["ClosedForm", "Expectation", "Gram", "Integrand", "Rule", "Sums"]
+__all__ = ["AtomIntegrand", "ClosedForm", "Expectation", "Gram", "Integrand", "Rule", "Sums"]

@@ -22,13 +22,18 @@ class Rule(eqx.Module):
 
     `m` bounds the number of negatives, from which the left end follows; `nodes` is 0 where there is
     nothing to integrate; `tolerance` is the relative error allowed; `closes_gaps` says that the
-    log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`).
+    log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`). With `atoms`, a
+    number above 0, labels are spread on so many, `spacing` apart, but for the `golds` most frequent
+    (`nce_bias.integrals.atoms`).
     """
 
     m: int | Float[Array, ""]
     nodes: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     closes_gaps: bool = eqx.field(static=True, default=False)
+    atoms: int = eqx.field(static=True, default=0)
+    spacing: float = eqx.field(static=True, default=0.0)
+    golds: int = eqx.field(static=True, default=0)
 
 
 class Sums(eqx.Module):
@@ -77,6 +82,11 @@ class Expectation(eqx.Module):
 
     #: Whether there is a rule in log t.
     integrates: ClassVar[bool] = True
+
+    @property
+    def takes_atoms(self) -> bool:
+        """Whether it sees labels, but for a few golds, through sums over all of them alone."""
+        return False
 
     share: eqx.AbstractVar[Float[Array, " V"]]
 

@@ -98,6 +98,11 @@ class Integrand(Expectation):
         )
 
     @property
+    def takes_atoms(self) -> bool:
+        """Independent draws do (`nce_bias.integrals.atoms`)."""
+        return self.law.independent
+
+    @property
     def length(self) -> Float[Array, ""]:
         """Of the rule in log t."""
         left, right = self._ends

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int
 
 from nce_bias.integrals import Expectation, Rule
+from nce_bias.integrals.atoms import most_frequent
 from nce_bias.integrals.lottery import Lottery
 from nce_bias.losses.base import ExactLoss
 from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
@@ -34,6 +35,8 @@ def expectations(loss: ExactLoss, scores: Float[Array, " V"], law: Law, rule: Ru
     lot = None if corrected.negatives is scores else law.by_lot()
 
     def included(share, golds):
+        if rule.atoms:
+            return law.included_for(most_frequent(share, rule.golds), share)
         return law.included(share)
 
     if lot is None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
-from nce_bias.integrals import Integrand, Rule
+from nce_bias.integrals import AtomIntegrand, Integrand, Rule
 from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.binary import Binary
 from nce_bias.numerics.arrays import Array
@@ -53,7 +53,8 @@ class CandidateSoftmax(eqx.Module):
     ) -> Integrand:
         """The integral of one input, for golds that share the scores of their negatives."""
         scores = corrected.gold, corrected.negatives
-        return Integrand.of(law, scores, share, rule, competes=self.competes)
+        kind = AtomIntegrand if rule.atoms else Integrand
+        return kind.of(law, scores, share, rule, competes=self.competes)
 
     def value(
         self, gold: Float[Array, ""], negatives: Float[Array, " m"], present: Bool[Array, " m"]

@@ -143,6 +143,20 @@ class IidLaw(Law):
         r = xp.concatenate([xp.where(top, 0.0, by_q.r), top[None].astype(by_q.r.dtype)])
         return Separable(r, xp.concatenate([by_q.u, chance(self.rest.q)[None]]))
 
+    def included_for(
+        self, golds: Int[Array, " G"], share: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """One pass over the labels for each gold."""
+        xp = namespace(self.q, share)
+        labels, total = xp.arange(len(self.q)), xp.zeros_like(share)
+        for gold in golds:
+            q = self.q
+            if self.rest is not None:
+                q = xp.where(self.rest.top[gold], self.rest.q, q / self.rest.left[gold])
+            chance = -xp.expm1(self.m * xp.log1p(-xp.minimum(q, 1.0)))
+            total = total + share[gold] * xp.where(labels == gold, 0.0, chance)
+        return total
+
     def log_counts(
         self, like: Float[Array, " V"]
     ) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:

@@ -160,6 +160,12 @@ class Law(eqx.Module):
         chances = self.inclusion()
         return self.counts(share) if chances is None else chances.average(share)
 
+    def included_for(
+        self, golds: Int[Array, " G"], share: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """`included` where all shares lie on a few golds."""
+        return self.included(share)
+
     @abstractmethod
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """One set of negatives for `gold`, and which of its slots are present (not dropped)."""

@@ -1,0 +1,224 @@
+r"""The integral of one input for a few golds, at the cost of a few passes over the labels.
+
+Independent draws see a label through q_y and its exposure t w_y alone. For a gold g,
+
+    1 - phi_g(t) = sum_{y != g} q_y (1 - e^{-t w_y})  (+ the gold's own, where hits are kept),
+
+over 1 - q_g where it is excluded; the sum is over a smooth function of lambda_y = log w_y, so q is
+spread once on a grid of **atoms** (`nce_bias.numerics.interpolation`), and every node of the rule
+in log t costs as many terms as there are atoms, not labels. The first moment of a label that is not
+a gold is read back:
+
+    E[v_a] = q_a G(lambda_a),   G(lambda) = sum_g share_g int e^{-z_+} F_g m / phi_g z e^{-z} dt/t,
+
+with z = t e^lambda. Second moments need sums of q z^2 e^{-z} and of q^2 z^2 e^{-2z}: two spreads.
+Golds are never spread: their own terms are added one by one, so that leaving one out subtracts
+nothing (all terms are positive).
+
+**Which functions.** e^{-z}, 1 - e^{-z}, z e^{-z}, z^2 e^{-2z} of u = log z are analytic for
+|Im u| < pi/2 and there at most e^{pi/2} times as large as within that distance on the real axis:
+M = 8 bounds all of them relative to min(1, z). Where a label's exposure stays below e^-`NOTHING`
+times the tolerance at every node it counts for nothing and is put at the grid's end.
+
+**Error.** The relative error of 1 - phi is M times the bound of the interpolation, delta; that of
+F = (1 - x)^m, absolute, at most delta max_x m x (1 - x)^{m-1} <= delta; G has the same. `error`
+holds 4 M delta for the four places where one enters a moment, besides the rule and rounding.
+
+Source: the interpolation is Lagrange's; atoms as a fast transform in the log domain are derived
+here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
+
+from nce_bias.integrals.expectation import Sums
+from nce_bias.integrals.integrand import Integrand
+from nce_bias.numerics.arrays import Array, is_numpy, mask, namespace
+from nce_bias.numerics.interpolation import POINTS, Cells, error_of, spacing_for
+from nce_bias.numerics.leave_one_out import best, exposure
+
+#: Relative size of the functions off the real axis; see the module.
+M = 8.0
+#: Nats below the tolerance from which on the largest exposure of a label counts for nothing.
+NOTHING = 8.0
+
+
+class Golds(NamedTuple):
+    """What is taken one by one: labels `[G]` with their shares and numbers."""
+
+    which: Int[Array, " G"]
+    share: Float[Array, " G"]
+    q: Float[Array, " G"]
+    log_gold: Float[Array, " G"]
+    log_negative: Float[Array, " G"]
+
+
+class Nodes(NamedTuple):
+    """At the nodes `[N]` of the rule: of atoms `[N, a]`, of golds `[N, G]`.
+
+    `tilted` is weight e^{-z_+} F, `draws` m / phi_g over what is left of q: the two factors of
+    every moment; `kept` says which golds h are among the negatives of g, `[G, G]`.
+    """
+
+    z: Float[Array, "N a"]
+    z_gold: Float[Array, "N G"]
+    z_own: Float[Array, "N G"]
+    weight: Float[Array, "N G"]
+    log_f: Float[Array, "N G"]
+    log_t: Float[Array, " N"]
+    tilted: Float[Array, "N G"]
+    draws: Float[Array, "N G"]
+    kept: Float[Array, "G G"]
+
+
+class AtomIntegrand(Integrand):
+    """An `Integrand` of independent draws whose labels are spread on atoms.
+
+    `rule.atoms` is their number, `rule.spacing` their distance, `rule.golds` how many labels have a
+    share.
+    """
+
+    def error(self) -> Float[Array, ""]:
+        """The bound of an `Integrand`, and the interpolation's."""
+        return super().error() + 4 * M * error_of(self.rule.spacing)
+
+    def sums(self) -> Sums:
+        """See `Expectation`."""
+        xp, law, rest = namespace(self.share), self._law, self._rest
+        golds, cells = self._golds, self._cells()
+        spread, spread_square = cells.spread(rest), cells.spread(rest**2)
+        at = self._nodes(cells, spread, golds)
+        survive = xp.exp(-at.z_gold)
+        beside = survive * -xp.expm1(at.log_f)
+        without = xp.exp(-xp.exp(at.log_t))[:, None] - xp.exp(at.log_f)
+        absent = xp.isneginf(golds.log_gold)
+        loss = xp.sum(at.weight * xp.where(absent, without, beside))
+        missed = xp.where(absent, golds.share, 0.0)
+        by_gold = -xp.sum(at.weight * at.z_gold * beside, axis=0) - missed
+        drawn, f_own = at.tilted * at.draws, xp.exp(-at.z_own)  # [N, G]
+        among = drawn @ at.kept  # of label h: over the golds that may draw it
+        own_terms = golds.q * at.z_own * f_own
+        on_golds = xp.sum(among * own_terms, axis=0)
+        hits = xp.sum(drawn * own_terms * xp.diagonal(at.kept), axis=0)
+        f = xp.exp(-at.z)
+        g = xp.sum(drawn, axis=-1) @ (at.z * f)
+        by_negative = _put(rest * cells.read(g), golds.which, on_golds)
+        squares = (at.z**2 * f) @ spread
+        pairs = (at.z * f) ** 2 @ spread_square
+        own_squares = (own_terms * at.z_own) @ at.kept.T  # [N, G]: over h among g's negatives
+        own_pairs = own_terms**2 @ at.kept.T
+        distinct = xp.sum(at.tilted * at.z_gold**2) + xp.sum(
+            drawn * (squares[:, None] + own_squares)
+        )
+        of_hits = 2 * at.z_gold * at.draws * own_terms * xp.diagonal(at.kept)
+        of_pairs = (1 - 1 / law.m) * at.draws**2 * (pairs[:, None] + own_pairs)
+        together = xp.sum(at.tilted * (of_hits + of_pairs))
+        return Sums(
+            loss + self.offset,
+            _put(xp.zeros_like(self.share), golds.which, by_gold),
+            by_negative,
+            xp.sum(by_gold) + xp.sum(hits),
+            distinct + together,
+            distinct,
+        )
+
+    def squared_means(self, golds: int) -> Float[Array, ""] | None:
+        """See `Expectation`: each gold's G squared, as a function of lambda, on q^2 spread."""
+        xp, rest, own, cells = namespace(self.share), self._rest, self._golds, self._cells()
+        at = self._nodes(cells, cells.spread(rest), own)
+        share = xp.where(own.share > 0, own.share, 1.0)
+        drawn = at.tilted * at.draws / share
+        g = drawn.T @ (at.z * xp.exp(-at.z))  # [G, a]
+        others = g**2 @ cells.spread(rest**2)
+        own_terms = own.q * at.z_own * xp.exp(-at.z_own)
+        on_golds = (drawn.T @ own_terms) * at.kept  # [g, h]
+        beside = at.weight * at.z_gold * xp.exp(-at.z_gold) * -xp.expm1(at.log_f)
+        missed = xp.sum(beside, axis=0) / share + xp.isneginf(own.log_gold)
+        on_golds = on_golds - xp.eye(len(share), dtype=share.dtype) * missed
+        return xp.sum(own.share * (others + xp.sum(on_golds**2, axis=-1)))
+
+    @property
+    def _law(self) -> Any:
+        return self.law
+
+    @property
+    def _golds(self) -> Golds:
+        which = most_frequent(self.share, self.rule.golds)
+        columns = (self.share, self._law.q, self.log_gold, self.log_negative)
+        return Golds(which, *(column[which] for column in columns))
+
+    @property
+    def _rest(self) -> Float[Array, " V"]:
+        """q without the golds, and without what weighs nothing."""
+        xp = namespace(self.share)
+        spread = ~self._taken & ~xp.isneginf(self.log_negative)
+        return xp.where(spread, self._law.q, 0.0)
+
+    @property
+    def _taken(self) -> Bool[Array, " V"]:
+        """The labels that are taken one by one."""
+        return mask(most_frequent(self.share, self.rule.golds), len(self.share))
+
+    def _cells(self) -> Cells:
+        """From the largest exponent down; see `NOTHING`."""
+        xp = namespace(self.share)
+        size, spacing = self.rule.atoms, self.rule.spacing
+        usual = xp.where(self._rest > 0, self.log_negative, -xp.inf)
+        top = xp.max(usual)
+        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        low = top - spacing * (size - 1 - POINTS // 2)
+        return Cells.of(xp.maximum(self.log_negative, low - 1), low, spacing, size)
+
+    def _nodes(self, cells: Cells, spread: Float[Array, " a"], golds: Golds) -> Nodes:
+        xp, law, grid = namespace(self.share), self._law, self.grid
+        index = xp.arange(grid.nodes, dtype=grid.left.dtype)
+        log_t = grid.left + grid.step * index
+        z = exposure(log_t, cells.points)
+        z_gold, z_own = (exposure(log_t, at) for at in (golds.log_gold, golds.log_negative))
+        terms = golds.q * -xp.expm1(-z_own)
+        kept = xp.ones((len(golds.q),) * 2, z.dtype)
+        if law.hits != "keep":
+            kept = kept - xp.eye(len(golds.q), dtype=z.dtype)
+        missed = (-xp.expm1(-z) @ spread)[:, None] + terms @ kept.T
+        left = xp.ones_like(golds.q)
+        if law.hits == "exclude":
+            left = xp.sum(xp.where(self._taken, 0.0, law.q)) + kept @ golds.q
+        missed = xp.minimum(missed / left, 1 - jnp.finfo(z.dtype).epsneg)
+        log_f = law.m * xp.log1p(-missed)
+        weight = grid.weight(index)[:, None] * golds.share
+        tilted = weight * xp.exp(log_f - z_gold)
+        draws = law.m / (1 - missed) / left
+        return Nodes(z, z_gold, z_own, weight, log_f, log_t, tilted, draws, kept)
+
+
+def atoms_for(length: float, tolerance: float) -> int:
+    """How many atoms reach from the largest weight to where exposures are nothing.
+
+    At the last node of a rule of this `length` in log t the largest exposure is at most e^length
+    times that at the first, which is below the root of the tolerance.
+    """
+    needed = (length - math.log(tolerance) + NOTHING) / spacing_for(tolerance) + POINTS
+    return 64 * -(-int(needed) // 64)
+
+
+def most_frequent(share: Float[Array, " V"], golds: int) -> Int[Array, " G"]:
+    """The labels with the largest shares: by as many maxima, which sorts nothing."""
+    xp = namespace(share)
+    if golds == 1:
+        return xp.argmax(share)[None]
+    if is_numpy(share):
+        return xp.argpartition(-share, golds - 1)[:golds]
+    return best(share, golds)[1]
+
+
+def _put(values: Float[Array, " V"], places: Int[Array, " G"], new: Float[Array, " G"]) -> Array:
+    if is_numpy(values, new):
+        values = values.copy()
+        values[places] = new
+        return values
+    return values.at[places].set(new)  # type: ignore[attr-defined]
