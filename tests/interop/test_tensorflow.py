@@ -1,5 +1,7 @@
 """TensorFlow: scores out, the bias of its own variables back by a tape."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,11 +14,12 @@ from tests.interop import small
 def test_a_tape_takes_the_bias(dtype):
     net = network(dtype)
     inputs = tf.constant(small.INPUTS, dtype)
-    with tf.GradientTape() as tape:
+    tape: Any = tf.GradientTape()
+    with tape:
         scores = net(inputs)
     golds = tf.constant(small.GOLDS)
     problem = nb.Problem.from_golds(scores, golds, small.POPULARITY, small.WEIGHTS)
-    rows = problem.weights[:, None] * nb.exact(problem, nb.iid(nb.popularity(), small.M)).bias
+    rows: Any = problem.weights[:, None] * nb.exact(problem, nb.iid(nb.popularity(), small.M)).bias
     rows = tf.convert_to_tensor(rows, scores.dtype)
     found = tape.gradient(scores, net.trainable_variables, output_gradients=rows)
     for one, other in zip(found, the_long_way(), strict=True):
