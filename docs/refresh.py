@@ -1,11 +1,16 @@
-"""Rewrite the parts of README.md that are generated: `python docs/refresh.py`.
+"""Rewrite what README.md or a page shows of programs: `python docs/refresh.py [PAGE]`.
 
-Which loss goes with which negatives is asked of the library itself, by tracing (nothing is
-compiled or computed); what the example commands print is what they print. `tests/docs/test_docs.py`
-compares README.md with all of it.
+Without a page: the parts of README.md that are generated. Which loss goes with which negatives is
+asked of the library itself, by tracing (nothing is compiled or computed); what the example commands
+print is what they print. `tests/docs/test_docs.py` compares README.md with all of it.
+
+With a page: its blocks of Python as one program, by the interpreter that runs this one. So is
+docs/howto/frameworks.md made, in the environment of `make test-interop`;
+`tests/interop/test_page.py` compares.
 """
 
 import inspect
+import json
 import os
 import pathlib
 import re
@@ -33,6 +38,18 @@ MARKED = re.compile(
 SHOWN = re.compile(
     r"```(?P<language>python|bash)\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL
 )
+#: A block of Python on a page that is one program, and of what it prints if it prints anything.
+BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<printed>.*?)```\n)?", re.DOTALL)
+#: Blocks come in as a list, what each printed goes out as one.
+ONE_PROGRAM = """
+import contextlib, io, json, sys
+names, printed = {"__name__": "__main__"}, []
+for number, block in enumerate(json.load(sys.stdin), 1):
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(compile(block, f"block {number}", "exec"), names)
+    printed.append(output.getvalue())
+json.dump(printed, sys.stdout)
+"""
 M = 2
 
 
@@ -148,6 +165,38 @@ def printed(language: str, code: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
 
+def page_refreshed(text: str) -> str:
+    """A page as it should be whose blocks of Python are one program.
+
+    A block that prints has a block of text below it, one that does not has none.
+    """
+    blocks = [match["code"] for match in BLOCK.finditer(text)]
+    printed = iter(_run_together(blocks))
+
+    def shown(match):
+        lines = "\n".join(line.rstrip() for line in next(printed).splitlines())
+        output = f"\n```text\n{lines}\n```\n" if lines else ""
+        return f"```python\n{match['code']}```\n{output}"
+
+    return BLOCK.sub(shown, text)
+
+
+def _run_together(blocks: list[str]) -> list[str]:
+    """What each block prints, all run in order in one new interpreter, warnings as errors."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_PROGRAM],
+            cwd=folder,
+            env=environment(),
+            input=json.dumps(blocks),
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise RuntimeError(f"a block of this page failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
 def environment() -> dict[str, str]:
     """The environment of code run for what it prints: warnings are errors, plots stay in memory."""
     scripts = pathlib.Path(sys.executable).parent
@@ -176,4 +225,7 @@ def refreshed(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(refreshed(README.read_text()))
+    for page in map(pathlib.Path, sys.argv[1:]):
+        page.write_text(page_refreshed(page.read_text()))
+    if not sys.argv[1:]:
+        README.write_text(refreshed(README.read_text()))

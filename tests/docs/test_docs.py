@@ -4,12 +4,9 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
+import tomllib
 from typing import Any
 
-import equinox as eqx
-import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -159,49 +156,19 @@ def test_every_public_name_has_a_place_in_the_api():
 # --- the how-tos
 
 
-def test_the_bias_of_a_torch_model_is_a_backward_pass():
-    """The code on the page, with a model of JAX behind the few names of PyTorch that it uses."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "howto" / "torch.md").read_text(), re.S)
-    table = jnp.array([[0.3, -0.2, 0.1], [1.0, 0.4, -0.5], [0.0, 0.7, 0.2], [-1.0, 0.1, 0.9]])
-    inputs, population = jnp.eye(3)[:2], np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
-    gradients = []
-
-    class Tensor(np.ndarray):
-        def detach(self):
-            return self
-
-        cpu, numpy = detach, lambda self: np.asarray(self)
-
-        def backward(self, rows):
-            gradients.append(np.asarray(rows).T @ np.asarray(inputs))
-
-    names: dict[str, Any] = {
-        "net": lambda x: np.asarray(x @ table.T).view(Tensor),
-        "torch": types.SimpleNamespace(as_tensor=lambda array, dtype: array.astype(dtype)),
-        "inputs": inputs,
-        "population": population,
-        "nb": nb,
-        "np": np,
-    }
-    assert "backward" in blocks[0] and "ScoreModel" in blocks[-1]
-    exec(blocks[0], names)
-    model = nb.ScoreModel(lambda params, x: params @ x, table)
-    expected = nb.gradient_bias(model, inputs, population, nb.iid(nb.model(), m=64))
-    np.testing.assert_allclose(gradients[0], expected.bias, rtol=1e-12)
-    names |= {"net": Linear(table), "weights": np.full(2, 0.5)}
-    exec(
-        f"{blocks[-1]}\npulled = nb.pull_back(model, inputs, moments.bias, weights=weights)", names
-    )
-    np.testing.assert_allclose(names["pulled"].table, expected.bias, rtol=1e-12)
+def test_what_this_suite_leaves_out_has_a_command_that_a_change_must_pass():
+    """tests/interop needs PyTorch: not found from here, it is named by `make test-interop`."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]
+    left_out = [
+        path.name for path in (ROOT / "tests").iterdir() if path.name in settings["norecursedirs"]
+    ]
+    assert left_out == ["interop"] and list((ROOT / "tests" / "interop").glob("test_*.py"))
+    rule = re.search(r"^test-interop:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    assert rule and rule[1].rstrip().endswith("tests/interop")
+    assert "\nmake test-interop\n" in (ROOT / ".ci" / "run").read_text()
 
 
-class Linear(eqx.Module):
-    """What the page calls `net`, in Equinox."""
-
-    table: Any
-
-    def __call__(self, x):
-        return self.table @ x
+# --- the glossary
 
 
 @pytest.mark.parametrize("members", [Law, Sampler, Expectation, Corrected, moments.SCALARS])
