@@ -63,7 +63,6 @@ from nce_bias.numerics.arrays import (
     top_k,
 )
 from nce_bias.numerics.gaps import MOST
-from nce_bias.numerics.interpolation import spacing_for
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE, TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.proposals import check_sides, written_for_numpy
@@ -174,7 +173,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
         wish = Wish(tolerance, split, engine)
         asked, plan = _at_once(problem, sampler, loss, wish, compiled)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
-        how += f", {plan.rule.atoms} atoms" if plan.rule.atoms else ""
+        how += f", {plan.rule.atoms.size} atoms" if plan.rule.atoms else ""
         solve = _solve if is_numpy(asked.scores) else _compiled_solve
         return assemble(
             asked,
@@ -275,10 +274,10 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
             _check_length(longest)
     nodes = nodes_for(longest, step_for(tolerance))
     few = _few_golds(problem) if shape.atoms and not rule.closes_gaps else 0
-    atoms = atoms_for(longest, tolerance)
-    work = nodes * atoms + PASSES * problem.labels
+    atoms = atoms_for(longest, tolerance, problem.labels, nodes)
+    work = nodes * atoms.size + PASSES * problem.labels
     if few and (wish.engine == "atoms" or (wish.engine == "auto" and work < nodes * shape.work)):
-        spread = Rule(sized.m, nodes, tolerance, False, atoms, spacing_for(tolerance), few)
+        spread = Rule(sized.m, nodes, tolerance, atoms=atoms, golds=few)
         return Plan(sized, spread, 0 if split is False else few, len(problem.weights) * work)
     _check_engine(wish.engine, sampler)
     if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:

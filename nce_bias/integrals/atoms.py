@@ -11,7 +11,8 @@ a gold is read back:
 
     E[v_a] = q_a G(lambda_a),   G(lambda) = sum_g share_g int e^{-z_+} F_g m / phi_g z e^{-z} dt/t,
 
-with z = t e^lambda. Second moments need sums of q z^2 e^{-z} and of q^2 z^2 e^{-2z}: two spreads.
+with z = t e^lambda. Second moments need sums of q z^2 e^{-z}, on the same atoms, and of q^2 times
+another function of lambda, which is read back like G: reading is ten times cheaper than spreading.
 Golds are never spread: their own terms are added one by one, so that leaving one out subtracts
 nothing (all terms are positive).
 
@@ -38,14 +39,16 @@ from jaxtyping import Bool, Float, Int
 
 from nce_bias.integrals.expectation import Sums
 from nce_bias.integrals.integrand import Integrand
-from nce_bias.numerics.arrays import Array, is_numpy, mask, namespace
-from nce_bias.numerics.interpolation import POINTS, Cells, error_of, spacing_for
+from nce_bias.numerics.arrays import Array, each, is_numpy, mask, namespace
+from nce_bias.numerics.interpolation import Cells, Lattice, grid_for
 from nce_bias.numerics.leave_one_out import best, exposure
 
 #: Relative size of the functions off the real axis; see the module.
 M = 8.0
 #: Nats below the tolerance from which on the largest exposure of a label counts for nothing.
 NOTHING = 8.0
+#: What one atom costs at a node, in points of an interpolation.
+EXPS = 2
 
 
 class Golds(NamedTuple):
@@ -79,19 +82,18 @@ class Nodes(NamedTuple):
 class AtomIntegrand(Integrand):
     """An `Integrand` of independent draws whose labels are spread on atoms.
 
-    `rule.atoms` is their number, `rule.spacing` their distance, `rule.golds` how many labels have a
-    share.
+    `rule.atoms` is their grid, `rule.golds` how many labels have a share.
     """
 
     def error(self) -> Float[Array, ""]:
         """The bound of an `Integrand`, and the interpolation's."""
-        return super().error() + 4 * M * error_of(self.rule.spacing)
+        return super().error() + 4 * M * self.lattice.error
 
     def sums(self) -> Sums:
         """See `Expectation`."""
         xp, law, rest = namespace(self.share), self._law, self._rest
         golds, cells = self._golds, self._cells()
-        spread, spread_square = cells.spread(rest), cells.spread(rest**2)
+        spread = cells.spread(rest)
         at = self._nodes(cells, spread, golds)
         survive = xp.exp(-at.z_gold)
         beside = survive * -xp.expm1(at.log_f)
@@ -109,15 +111,15 @@ class AtomIntegrand(Integrand):
         g = xp.sum(drawn, axis=-1) @ (at.z * f)
         by_negative = _put(rest * cells.read(g), golds.which, on_golds)
         squares = (at.z**2 * f) @ spread
-        pairs = (at.z * f) ** 2 @ spread_square
         own_squares = (own_terms * at.z_own) @ at.kept.T  # [N, G]: over h among g's negatives
         own_pairs = own_terms**2 @ at.kept.T
         distinct = xp.sum(at.tilted * at.z_gold**2) + xp.sum(
             drawn * (squares[:, None] + own_squares)
         )
         of_hits = 2 * at.z_gold * at.draws * own_terms * xp.diagonal(at.kept)
-        of_pairs = (1 - 1 / law.m) * at.draws**2 * (pairs[:, None] + own_pairs)
-        together = xp.sum(at.tilted * (of_hits + of_pairs))
+        twice = (1 - 1 / law.m) * at.tilted * at.draws**2
+        pairs = cells.read(xp.sum(twice, axis=-1) @ (at.z * f) ** 2)
+        together = xp.sum(at.tilted * of_hits) + xp.sum(twice * own_pairs) + rest**2 @ pairs
         return Sums(
             loss + self.offset,
             _put(xp.zeros_like(self.share), golds.which, by_gold),
@@ -128,13 +130,13 @@ class AtomIntegrand(Integrand):
         )
 
     def squared_means(self, golds: int) -> Float[Array, ""] | None:
-        """See `Expectation`: each gold's G squared, as a function of lambda, on q^2 spread."""
+        """See `Expectation`: each gold's G, read back."""
         xp, rest, own, cells = namespace(self.share), self._rest, self._golds, self._cells()
         at = self._nodes(cells, cells.spread(rest), own)
         share = xp.where(own.share > 0, own.share, 1.0)
         drawn = at.tilted * at.draws / share
         g = drawn.T @ (at.z * xp.exp(-at.z))  # [G, a]
-        others = g**2 @ cells.spread(rest**2)
+        others = each(lambda on_grid: xp.sum((rest * cells.read(on_grid)) ** 2), g)
         own_terms = own.q * at.z_own * xp.exp(-at.z_own)
         on_golds = (drawn.T @ own_terms) * at.kept  # [g, h]
         beside = at.weight * at.z_gold * xp.exp(-at.z_gold) * -xp.expm1(at.log_f)
@@ -167,18 +169,24 @@ class AtomIntegrand(Integrand):
     def _cells(self) -> Cells:
         """From the largest exponent down; see `NOTHING`."""
         xp = namespace(self.share)
-        size, spacing = self.rule.atoms, self.rule.spacing
         usual = xp.where(self._rest > 0, self.log_negative, -xp.inf)
         top = xp.max(usual)
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-        low = top - spacing * (size - 1 - POINTS // 2)
-        return Cells.of(xp.maximum(self.log_negative, low - 1), low, spacing, size)
+        lattice = self.lattice
+        low = top - lattice.spacing * (lattice.size - 1 - lattice.points // 2)
+        return Cells.of(xp.maximum(self.log_negative, low - 1), low, lattice)
+
+    @property
+    def lattice(self) -> Lattice:
+        """The grid of the atoms."""
+        assert self.rule.atoms is not None
+        return self.rule.atoms
 
     def _nodes(self, cells: Cells, spread: Float[Array, " a"], golds: Golds) -> Nodes:
         xp, law, grid = namespace(self.share), self._law, self.grid
         index = xp.arange(grid.nodes, dtype=grid.left.dtype)
         log_t = grid.left + grid.step * index
-        z = exposure(log_t, cells.points)
+        z = exposure(log_t, cells.grid)
         z_gold, z_own = (exposure(log_t, at) for at in (golds.log_gold, golds.log_negative))
         terms = golds.q * -xp.expm1(-z_own)
         kept = xp.ones((len(golds.q),) * 2, z.dtype)
@@ -196,14 +204,13 @@ class AtomIntegrand(Integrand):
         return Nodes(z, z_gold, z_own, weight, log_f, log_t, tilted, draws, kept)
 
 
-def atoms_for(length: float, tolerance: float) -> int:
-    """How many atoms reach from the largest weight to where exposures are nothing.
+def atoms_for(length: float, tolerance: float, labels: int, nodes: int) -> Lattice:
+    """The grid for a rule of this `length` in log t with so many nodes, and so many labels.
 
-    At the last node of a rule of this `length` in log t the largest exposure is at most e^length
-    times that at the first, which is below the root of the tolerance.
+    It reaches from the largest weight to where exposures are nothing: at the last node the largest
+    is at most e^length times that at the first, which is below the root of the tolerance.
     """
-    needed = (length - math.log(tolerance) + NOTHING) / spacing_for(tolerance) + POINTS
-    return 64 * -(-int(needed) // 64)
+    return grid_for(length - math.log(tolerance) + NOTHING, tolerance, labels, EXPS * nodes)
 
 
 def most_frequent(share: Float[Array, " V"], golds: int) -> Int[Array, " G"]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
+from nce_bias.numerics.interpolation import Lattice
 
 #: Golds whose conditional moments are held at a time.
 GOLDS = 128
@@ -22,17 +23,15 @@ class Rule(eqx.Module):
 
     `m` bounds the number of negatives, from which the left end follows; `nodes` is 0 where there is
     nothing to integrate; `tolerance` is the relative error allowed; `closes_gaps` says that the
-    log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`). With `atoms`, a
-    number above 0, labels are spread on so many, `spacing` apart, but for the `golds` most frequent
-    (`nce_bias.integrals.atoms`).
+    log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`). With `atoms`,
+    labels are spread on that grid, but for the `golds` most frequent (`nce_bias.integrals.atoms`).
     """
 
     m: int | Float[Array, ""]
     nodes: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     closes_gaps: bool = eqx.field(static=True, default=False)
-    atoms: int = eqx.field(static=True, default=0)
-    spacing: float = eqx.field(static=True, default=0.0)
+    atoms: Lattice | None = eqx.field(static=True, default=None)
     golds: int = eqx.field(static=True, default=0)
 
 
