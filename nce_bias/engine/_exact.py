@@ -262,6 +262,7 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
         golds = _golds(problem, shape, split)
         rule = Rule(sized.m, 0, tolerance)
         if not shape.integrates:
+            _check_engine(wish.engine, sampler)
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
             _check_engine(wish.engine, sampler)

@@ -1,0 +1,59 @@
+"""Atoms: sums over labels and values at labels by local interpolation, within the bound."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nce_bias.numerics.interpolation import CHOICES, Cells, Lattice, grid_for
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("points", CHOICES)
+@pytest.mark.parametrize("module", [np, jnp])
+def test_polynomials_below_the_degree_are_exact(points, module):
+    lattice = Lattice(64, 0.25, points)
+    x = module.asarray(RNG.uniform(-9.0, -3.0, 50))
+    cells = Cells.of(x, module.asarray(-12.0), lattice)
+    c = module.asarray(RNG.normal(size=50))
+    for degree in (0, 1, points - 1):
+        value = ((x + 6) / 3) ** degree
+        on_grid = ((cells.grid + 6) / 3) ** degree
+        assert np.allclose(cells.read(on_grid), value, rtol=0, atol=1e-11)
+        assert float(cells.spread(c) @ on_grid) == pytest.approx(float(c @ value), abs=1e-11)
+    # one degree more and it is no longer exact: the claim above can fail
+    value, on_grid = (x + 6) ** points, (cells.grid + 6) ** points
+    assert np.max(np.abs(np.asarray(cells.read(on_grid) - value))) > 1e-9
+
+
+@pytest.mark.parametrize("points", CHOICES)
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-8, 1e-12])
+def test_the_bound_holds_and_is_no_fantasy(points, tolerance):
+    """For 1 - exp(-e^u), which the integrals sum; relative to itself, M = 8."""
+    spacing = grid_for(1.0, tolerance, 1, 1).spacing  # for the cheapest choice ...
+    lattice = Lattice(2048, spacing, points)
+    x = RNG.uniform(-20.0, 3.0, 4000)
+    cells = Cells.of(x, np.float64(-25.0 if spacing > 0.02 else x.min() - 1), lattice)
+    inside = x < cells.grid[-1] - lattice.points * spacing
+    truth = -np.expm1(-np.exp(x))
+    error = np.abs(cells.read(-np.expm1(-np.exp(cells.grid))) - truth) / truth
+    worst = error[inside].max()
+    assert worst <= 8 * lattice.error + 1e-13
+    assert lattice.error < 1e6 * worst + 1e-12
+
+
+def test_the_cheaper_grid_is_taken():
+    few = grid_for(50.0, 1e-13, 10**7, 100)
+    many = grid_for(50.0, 1e-13, 10**3, 100)
+    assert few.points < many.points
+    assert few.size > many.size
+    for lattice in (few, many):
+        assert lattice.error == pytest.approx(1e-13, rel=1e-9)
+        assert lattice.size * lattice.spacing >= 50.0
+
+
+def test_what_lies_beyond_an_end_is_put_there():
+    lattice = Lattice(64, 0.1, 6)
+    cells = Cells.of(np.array([-100.0, 100.0]), np.float64(0.0), lattice)
+    low, high = cells.read(cells.grid)
+    assert 0 <= low < 1 < 5 < high < 6.4
