@@ -16,9 +16,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(call stamp,$(VENV),constraints.txt)
 FLOORS := .venv-floors
+FLOORS_TESTS := $(addprefix tests/,engine numerics oracles core/test_samplers.py core/test_losses.py)
 FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all lint format docs bench test-floors install clean distclean
+.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run
@@ -54,8 +55,12 @@ docs: $(STAMP)  ## the site, its notebooks executed: build/docs/index.html
 bench: $(STAMP)  ## the numbers of docs/benchmarks.md
 	$(BIN)/python -m analysis.benchmarks.run
 
-test-floors: $(FLOORS_STAMP)  ## the core tests with the oldest supported dependencies
-	$(FLOORS)/bin/python -m pytest -m "not docs and not slow" -o addopts="" -p no:cacheprovider
+test-slow: $(STAMP)  ## the slow tests alone
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow
+
+test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the oldest dependencies
+	$(FLOORS)/bin/python -m pytest --numprocesses auto --dist worksteal -p no:cacheprovider \
+		$(FLOORS_TESTS)
 
 install: $(STAMP)  ## the environment alone
 

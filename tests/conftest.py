@@ -1,6 +1,7 @@
 """What every test runs under: float64, checked shapes, the same hypothesis examples each time."""
 
 import ast
+import ctypes
 import gc
 import os
 from typing import Any
@@ -63,3 +64,6 @@ def _forget_compilations():
     """A module's compiled programs are of no use to the next one, and take memory."""
     yield
     jax.clear_caches()
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc keeps what is freed
+        libc.malloc_trim(0)
