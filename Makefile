@@ -81,7 +81,7 @@ $(STAMP):
 	$(call build_environment,$(VENV),constraints.txt,dev)
 
 $(FLOORS_STAMP):
-	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test docs)
+	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test)
 
 clean:  ## what the other targets made, the environments excepted
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache docs/_build docs/jupyter_execute

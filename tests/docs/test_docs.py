@@ -39,6 +39,7 @@ def name(path: pathlib.Path) -> str:
 # --- the README
 
 
+@pytest.mark.slow
 @pytest.mark.docs
 def test_the_readme_shows_what_its_commands_print():
     shown, made = (TINY.sub("~0", text) for text in (README.read_text(), _refreshed()))
@@ -109,6 +110,7 @@ def test_what_it_found_is_in_the_results():
 # --- the site
 
 
+@pytest.mark.slow
 @pytest.mark.docs
 @pytest.mark.parametrize("page", NOTEBOOKS, ids=name)
 def test_notebooks_run(page, tmp_path):
