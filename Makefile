@@ -33,10 +33,10 @@ results: $(STAMP)  ## remake what is committed: analysis/*/results and figures/
 linking: $(STAMP)  ## every run of analysis/linking, about an hour; goes on where it was stopped
 	$(BIN)/python -m analysis.linking.full
 
-test: $(STAMP)  ## the test suite but for what is marked slow; the documentation's notebooks with it
+test: $(STAMP)  ## the test suite but for what is marked slow
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-all: $(STAMP)  ## the slow tests too
+test-all: $(STAMP)  ## the slow tests too, the documentation's notebooks among them
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m ""
 
 lint: $(STAMP)  ## style, formatting, types, import directions

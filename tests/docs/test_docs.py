@@ -39,7 +39,6 @@ def name(path: pathlib.Path) -> str:
 # --- the README
 
 
-@pytest.mark.slow
 @pytest.mark.docs
 def test_the_readme_shows_what_its_commands_print():
     shown, made = (TINY.sub("~0", text) for text in (README.read_text(), _refreshed()))
