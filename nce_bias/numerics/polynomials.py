@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +132,7 @@ def _without_each(
         return _times_factor(product, factor, monomials)
 
     def inside(x):
-        outside, block = _times(*x[:-1], markers) if count > 1 else x[0], x[-1]
+        outside, block = _times(x[0], x[1], markers) if count > 1 else x[0], x[-1]
         one = _one(powers, block[0][0])
         _, later = scan(lambda p, f: (times_factor(p, f), p), one, block, reverse=True)
 
@@ -194,7 +195,7 @@ def _shifted_places(powers: Monomial) -> tuple[tuple[slice, ...], tuple[slice, .
     return tuple(slice(n, None) for n in powers), tuple(slice(-n or None) for n in powers)
 
 
-def _shifted(product: Element, powers: Monomial) -> Element:
+def _shifted(product: Element, powers: Monomial) -> Any:
     """The product with a monomial, cut at the highest power of every variable."""
     if is_numpy(product):
         up, cut = _shifted_places(powers)

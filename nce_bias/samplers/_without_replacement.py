@@ -167,8 +167,8 @@ class WithoutReplacementLaw(Law):
         xp, clocks = namespace(exposures, values), self._rule
         cells, ratio = self._cells(clocks, exposures), self._ratio(exposures)
         direction = xp.broadcast_to(xp.moveaxis(values, -1, 0)[..., None], cells[0].shape)
-        parts = (part.reshape(len(part), -1) for part in (*cells, direction))
-        flow = push_forward_product(*parts, self.m - 1).reshape(cells[0].shape)
+        a, k, b, v = (part.reshape(len(part), -1) for part in (*cells, direction))
+        flow = push_forward_product(a, k, b, v, self.m - 1).reshape(cells[0].shape)
         moved = clocks.step * xp.moveaxis(xp.sum(flow, axis=-1), 0, -1)
         counts = ratio > self._least(ratio)
         return xp.where(counts, moved / clocks.at_zero / xp.where(counts, ratio, 1.0), 0.0)
