@@ -16,11 +16,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(call stamp,$(VENV),constraints.txt)
 FLOORS := .venv-floors
+FLOORS_TESTS := $(addprefix tests/,engine numerics oracles core/test_samplers.py core/test_losses.py)
 FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
 INTEROP := .venv-interop
 INTEROP_STAMP := $(call stamp,$(INTEROP),constraints-interop.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all lint format docs bench test-floors test-interop install clean distclean
+.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run
@@ -34,10 +35,10 @@ results: $(STAMP)  ## remake what is committed: analysis/*/results and figures/
 linking: $(STAMP)  ## every run of analysis/linking, about an hour; goes on where it was stopped
 	$(BIN)/python -m analysis.linking.full
 
-test: $(STAMP)  ## the test suite but for what is marked slow; the documentation's notebooks with it
+test: $(STAMP)  ## the test suite but for what is marked slow
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-all: $(STAMP)  ## the slow tests too
+test-all: $(STAMP)  ## the slow tests too, the documentation's notebooks among them
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m ""
 
 lint: $(STAMP)  ## style, formatting, types, import directions
@@ -56,8 +57,12 @@ docs: $(STAMP)  ## the site, its notebooks executed: build/docs/index.html
 bench: $(STAMP)  ## the numbers of docs/benchmarks.md
 	$(BIN)/python -m analysis.benchmarks.run
 
-test-floors: $(FLOORS_STAMP)  ## the core tests with the oldest supported dependencies
-	$(FLOORS)/bin/python -m pytest -m "not docs and not slow" -o addopts="" -p no:cacheprovider
+test-slow: $(STAMP)  ## the slow tests alone
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow
+
+test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the oldest dependencies
+	$(FLOORS)/bin/python -m pytest --numprocesses auto --dist worksteal -p no:cacheprovider \
+		$(FLOORS_TESTS)
 
 test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, and the page on them
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
@@ -82,7 +87,7 @@ $(STAMP):
 	$(call build_environment,$(VENV),constraints.txt,dev,[retrieval])
 
 $(FLOORS_STAMP):
-	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test docs,[retrieval])
+	$(call build_environment,$(FLOORS),constraints-floors.txt constraints.txt,test,[retrieval])
 
 $(INTEROP_STAMP):
 	$(call build_environment,$(INTEROP),constraints-interop.txt constraints.txt,test interop)

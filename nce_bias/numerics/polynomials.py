@@ -16,7 +16,8 @@ memory O(V d / 32), and a block stays in cache.
 **Derivative.** With a second marker eta (eta^2 = 0) and cotangents c_y, the pulled-back scalar
 sum_g c_g out_g is the coefficient of delta eta zeta^d in prod_y (a_y + k_y zeta + delta b_y + eta
 c_y): its derivative by a factor is again a product without that factor. So the reverse pass is the
-same routine with one marker more.
+same routine with one marker more. So is the derivative in a direction, where the factors themselves
+become a_y + (1 + eta v_y) (k_y zeta + delta b_y).
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ from nce_bias.numerics.arrays import Array, is_numpy, namespace, scan
 
 #: Labels per block, at most.
 BLOCK = 32
-#: Up to this many coefficients a product of polynomials is written out; above, it is a convolution.
-UNROLLED = 8
 
 #: Axes: one of length 2 for each marker, the last marker first; powers of zeta; any of nodes.
 Element = Float[Array, "..."]
 Nodes = Float[Array, "..."]
+#: The power, 0 or 1, of every variable, in the order of the axes.
+Monomial = tuple[int, ...]
+#: Of a factor, one for each of its coefficients: 1, zeta and the marker; with a marker eta besides.
+PLAIN = ((0, 0), (0, 1), (1, 0))
+PULLED = ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0))
+MOVED = ((0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 1), (1, 1, 0))
 
 
 def without_each_product(
@@ -50,7 +55,7 @@ def without_each_product(
     The last axis runs over independent products (nodes of a quadrature).
     """
     if is_numpy(a, k, b):
-        return _without_each(a, k, (b,), ((1, degree),), degree)[0]
+        return _without_each((a, k, b), PLAIN, ((1, degree),))[0]
     return _derivable(a, k, b, degree)
 
 
@@ -63,12 +68,30 @@ def pull_back_product(
 ) -> tuple[Float[Array, "V N"], Float[Array, "V N"], Float[Array, "V N"]]:
     """The derivatives of sum_g cotangent_g `without_each_product`_g by a, k and b."""
     wanted = ((1, 1, degree), (1, 1, degree - 1), (1, 0, degree))
-    return _without_each(a, k, (b, cotangent), wanted, degree)
+    return _without_each((a, k, b, cotangent), PULLED, wanted)
+
+
+def push_forward_product(
+    a: Float[Array, "V N"],
+    k: Float[Array, "V N"],
+    b: Float[Array, "V N"],
+    direction: Float[Array, "V N"],
+    degree: int,
+) -> Float[Array, "V N"]:
+    """The derivative of each `without_each_product` where every k and b grows by `direction` of it.
+
+    >>> import numpy as np
+    >>> a, k, b = np.full((3, 3, 1), 0.5)
+    >>> push_forward_product(a, k, b, np.array([[1.0], [10.0], [100.0]]), 1).ravel().tolist()
+    [55.0, 50.5, 5.5]
+    """
+    factors = (a, k, b, direction * k, direction * b)
+    return _without_each(factors, MOVED, ((1, 1, degree),))[0]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _derivable(a, k, b, degree):
-    return _without_each(a, k, (b,), ((1, degree),), degree)[0]
+    return _without_each((a, k, b), PLAIN, ((1, degree),))[0]
 
 
 def _forward(a, k, b, degree):
@@ -83,10 +106,17 @@ def _backward(degree, factors, cotangent):
 _derivable.defvjp(_forward, _backward)
 
 
-def _without_each(a, k, marked, wanted, degree: int):
-    """Coefficients of the `wanted` powers of all variables in the product without each label."""
-    xp = namespace(a, k, *marked)
-    labels, nodes = a.shape
+def _without_each(
+    factors: tuple[Float[Array, "V N"], ...],
+    monomials: tuple[Monomial, ...],
+    wanted: tuple[tuple[int, ...], ...],
+):
+    """Coefficients of the `wanted` powers of all variables in the product without each label.
+
+    A label's factor is the sum of `factors` times `monomials`, the first of which is 1.
+    """
+    xp = namespace(*factors)
+    labels, nodes = factors[0].shape
     count = -(-labels // BLOCK)
     length = -(-labels // count)
 
@@ -94,29 +124,36 @@ def _without_each(a, k, marked, wanted, degree: int):
         padded = xp.pad(part, ((0, count * length - labels), (0, 0)), constant_values=fill)
         return padded.reshape(count, length, nodes)
 
-    blocks = (cut(a, 1.0), cut(k, 0.0), tuple(cut(part, 0.0) for part in marked))
-    powers = (*(2,) * len(marked), degree + 1)
+    blocks = tuple(cut(part, 0.0 if place else 1.0) for place, part in enumerate(factors))
+    markers, degree = len(monomials[0]) - 1, max(powers[-1] for powers in wanted)
+    powers = (*(2,) * markers, degree + 1)
 
-    def whole(block):
-        return scan(lambda p, f: (_times_factor(p, f), None), _one(powers, block[0][0]), block)[0]
-
-    wholes = _in_blocks(whole, blocks)
-    one = _one(powers, a[0])
-    _, before = scan(lambda p, q: (_times(p, q, len(marked)), p), one, wholes)
-    _, after = scan(lambda p, q: (_times(p, q, len(marked)), p), one, wholes, reverse=True)
+    def times_factor(product, factor):
+        return _times_factor(product, factor, monomials)
 
     def inside(x):
-        outside, block = _times(x[0], x[1], len(marked)), x[2]
+        outside, block = _times(x[0], x[1], markers) if count > 1 else x[0], x[-1]
         one = _one(powers, block[0][0])
-        _, later = scan(lambda p, f: (_times_factor(p, f), p), one, block, reverse=True)
+        _, later = scan(lambda p, f: (times_factor(p, f), p), one, block, reverse=True)
 
         def step(earlier, label):
             factor, later = label
             found = tuple(_coefficient(earlier, later, which) for which in wanted)
-            return _times_factor(earlier, factor), found
+            return times_factor(earlier, factor), found
 
         return scan(step, outside, (block, later))[1]
 
+    if count == 1:  # nothing is outside
+        return inside((_one(powers, factors[0][0]), tuple(part[0] for part in blocks)))
+
+    def whole(block):
+        return scan(lambda p, f: (times_factor(p, f), None), _one(powers, block[0][0]), block)[0]
+
+    wholes = _in_blocks(whole, blocks)
+    both_ways = xp.concatenate([wholes, wholes[::-1]], axis=-1)
+    one = _one(powers, both_ways[0][(0,) * len(powers)])
+    _, products = scan(lambda p, q: (_times(p, q, markers), p), one, both_ways)
+    before, after = products[..., :nodes], products[::-1, ..., nodes:]
     found = _in_blocks(inside, (before, after, blocks))
     return tuple(part.reshape(count * length, nodes)[:labels] for part in found)
 
@@ -139,44 +176,57 @@ def _in_blocks(function, blocks):
     return jax.tree.map(lambda x: np.moveaxis(x, -2, 0), function(together))
 
 
-def _times_factor(product: Element, factor) -> Element:
-    """One more factor a + k zeta + sum_i marker_i b_i."""
-    a, k, marked = factor
-    total = product * a
-    first = product.ndim - a.ndim - 1
-    for axis, by in zip(range(first, -1, -1), (k, *marked), strict=True):
-        total = _add_shifted(total, product, by, axis)
+def _times_factor(
+    product: Element, factor: tuple[Nodes, ...], monomials: tuple[Monomial, ...]
+) -> Element:
+    """One more factor, the sum of its coefficients times the monomials, the first of which is 1."""
+    total = product * factor[0]
+    for by, powers in zip(factor[1:], monomials[1:], strict=True):
+        if is_numpy(total):  # its own array: changed in place
+            up, cut = _shifted_places(powers)
+            total[up] += product[cut] * by
+        else:
+            total = total + _shifted(product * by, powers)
     return total
 
 
-def _add_shifted(total: Element, product: Element, by: Nodes, axis: int) -> Element:
-    """total + product times `by` and the variable of an axis, cut at its highest power."""
-    if is_numpy(total):  # its own array: changed in place
-        all_before = (slice(None),) * axis
-        total[(*all_before, slice(1, None))] += product[(*all_before, slice(-1))] * by
-        return total
-    shift = [(0, 0, 0)] * product.ndim
-    shift[axis] = (1, -1, 0)
-    return total + jax.lax.pad(product * by, jnp.zeros((), by.dtype), shift)
+def _shifted_places(powers: Monomial) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where the product with a monomial goes, and what is left of it below the highest powers."""
+    return tuple(slice(n, None) for n in powers), tuple(slice(-n or None) for n in powers)
+
+
+def _shifted(product: Element, powers: Monomial) -> Any:
+    """The product with a monomial, cut at the highest power of every variable."""
+    if is_numpy(product):
+        up, cut = _shifted_places(powers)
+        moved = np.zeros_like(product)
+        moved[up] = product[cut]
+        return moved
+    nodes = product.ndim - len(powers)
+    shift = [*((power, -power, 0) for power in powers), *[(0, 0, 0)] * nodes]
+    return jax.lax.pad(product, jnp.zeros((), product.dtype), shift)
 
 
 def _times(p: Element, q: Element, markers: int) -> Element:
-    """The truncated product of two elements: markers square to zero."""
+    """The truncated product of two elements: one power of zeta in p after the other."""
+    xp, zeta = namespace(p, q), (*(0,) * markers, 1)
+
+    def add(carry, coefficient):
+        total, shifted = carry
+        total = total + _times_markers(coefficient, shifted, markers)
+        return (total, _shifted(shifted, zeta)), None
+
+    by_power = xp.expand_dims(xp.moveaxis(p, markers, 0), markers + 1)
+    return scan(add, (xp.zeros_like(q), q), by_power)[0][0]
+
+
+def _times_markers(p: Element, q: Element, markers: int) -> Element:
+    """The product of two elements whose powers of zeta, if any, are multiplied one by one."""
     if markers == 0:
-        return _convolve(p, q)
+        return p * q
     xp, rest = namespace(p, q), markers - 1
-    mixed = _times(p[0], q[1], rest) + _times(p[1], q[0], rest)
-    return xp.stack([_times(p[0], q[0], rest), mixed])
-
-
-def _convolve(u: Element, v: Element) -> Any:
-    size = u.shape[0]
-    if is_numpy(u, v):
-        return np.stack([np.sum(u[: n + 1] * v[n::-1], axis=0) for n in range(size)])
-    if size <= UNROLLED:
-        return jnp.stack([sum(u[i] * v[n - i] for i in range(n + 1)) for n in range(size)])
-    shift = jnp.arange(size)[:, None] - jnp.arange(size)
-    return jnp.einsum("nik,ik->nk", jnp.where(shift[..., None] >= 0, u[shift], 0.0), v)
+    mixed = _times_markers(p[0], q[1], rest) + _times_markers(p[1], q[0], rest)
+    return xp.stack([_times_markers(p[0], q[0], rest), mixed])
 
 
 def _coefficient(earlier: Element, later: Element, powers: tuple[int, ...]) -> Nodes:

@@ -80,6 +80,11 @@ class DistinctHitsLaw(WithoutReplacementLaw):
     def tilted(self, exposures: Float[Array, " V"]) -> tuple[Float[Array, " V"], Copies]:
         return Law.tilted(self, exposures)
 
+    def copies_along(
+        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        return Law.copies_along(self, exposures, values)
+
     def _laplace(self, clocks: Clocks, exposures: Float[Array, " V"]) -> Float[Array, " V"]:
         missed, hit = self._without_and_with_gold(clocks, exposures)
         return missed + hit

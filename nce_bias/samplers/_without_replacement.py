@@ -43,7 +43,12 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from nce_bias._checks import NoExactMethod, check_distinct, is_traced
 from nce_bias.numerics.arrays import Array, each, is_numpy, logsumexp, namespace
 from nce_bias.numerics.leave_one_out import best, largest, log_without_each
-from nce_bias.numerics.polynomials import BLOCK, pull_back_product, without_each_product
+from nce_bias.numerics.polynomials import (
+    BLOCK,
+    pull_back_product,
+    push_forward_product,
+    without_each_product,
+)
 from nce_bias.numerics.quadrature import TOLERANCE, gamma_bound, nodes_for, step_for
 from nce_bias.numerics.transform import frequencies, without_each_coefficient
 from nce_bias.problem import Problem
@@ -152,6 +157,21 @@ class WithoutReplacementLaw(Law):
             return clocks.step * xp.moveaxis(xp.sum(total, axis=-1), 0, -1)
 
         return self._log(ratio), copies
+
+    def copies_along(
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
+        """The derivative of the products along the values of their labels."""
+        if not self.by_products:
+            return super().copies_along(exposures, values)
+        xp, clocks = namespace(exposures, values), self._rule
+        cells, ratio = self._cells(clocks, exposures), self._ratio(exposures)
+        direction = xp.broadcast_to(xp.moveaxis(values, -1, 0)[..., None], cells[0].shape)
+        a, k, b, v = (part.reshape(len(part), -1) for part in (*cells, direction))
+        flow = push_forward_product(a, k, b, v, self.m - 1).reshape(cells[0].shape)
+        moved = clocks.step * xp.moveaxis(xp.sum(flow, axis=-1), 0, -1)
+        counts = ratio > self._least(ratio)
+        return xp.where(counts, moved / clocks.at_zero / xp.where(counts, ratio, 1.0), 0.0)
 
     @property
     def _rule(self) -> Clocks:

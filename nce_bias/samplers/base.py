@@ -100,6 +100,18 @@ class Law(eqx.Module):
         labels, ones = xp.arange(exposures.shape[-1]), xp.ones_like(exposures)
         return xp.stack([copies(ones * (labels == gold)) for gold in golds], axis=-2)
 
+    def copies_along(
+        self, exposures: Float[Array, " V"], values: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """sum_y values_y (-dlog F_g / dz_y) for every g: their expected sum over tilted negatives.
+
+        By reverse mode twice unless a law has it in closed form: forward mode would need a rule of
+        its own for the products (`numerics.polynomials`).
+        """
+        log_f, pull_back = jax.vjp(self.log_laplace, exposures)
+        _, push = jax.vjp(lambda cotangent: pull_back(cotangent)[0], jnp.zeros_like(log_f))
+        return -push(values)[0]
+
     def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """-dlog F_g / dz_g for every g: expected copies of the gold among the tilted negatives.
 
@@ -266,6 +278,10 @@ class ConcatenationLaw(Law):
         between = sum(a.work * b.work // min(a.size, b.size) for a, b in pairs)
         return sum(part.work for part in self.parts) + between
 
+    @property
+    def work_of_a_gold(self) -> int:
+        return sum(part.work_of_a_gold for part in self.parts)
+
     def prepared(self) -> ConcatenationLaw:
         return ConcatenationLaw(tuple(part.prepared() for part in self.parts))
 
@@ -325,11 +341,12 @@ class ConcatenationLaw(Law):
             return chances.average(share)
         dense = [part for part in self.parts if part.inclusion() is None]
         known = [1 - s for part in self.parts if (s := part.inclusion()) is not None]
-        ones = jnp.ones_like(share)[None]
+        xp = namespace(share)
+        ones = xp.ones_like(share)[None]
         missed = functools.reduce(operator.mul, known, Separable(ones, ones))
         if len(dense) == 1:
-            by_dense = jax.lax.map(dense[0].included, missed.r * share)
-            return (1 - missed).average(share) + jnp.sum(missed.u * by_dense, axis=0)
+            by_dense = each(dense[0].included, missed.r * share)
+            return (1 - missed).average(share) + xp.sum(missed.u * by_dense, axis=0)
 
         def alone(gold):
             by_part = (1 - part.included(gold) for part in dense)
@@ -364,19 +381,10 @@ def _coincidences_between(
         return off_gold + squares * a.own_hits(z) * b.own_hits(z)
     if first is None:
         return _coincidences_between(b, a, z, values)
-    r, u = first.r, first.u
-    along = jax.vmap(lambda v: -directional(b.log_laplace, z, squares * v))(u)
-    return jnp.sum(r * along, axis=0)
-
-
-def directional(function, at: Float[Array, " V"], along: Float[Array, " V"]) -> Float[Array, " V"]:
-    """The derivative of `function` at a point in a direction, by reverse mode twice.
-
-    Forward mode would need a rule of its own for the products (`samplers.products`).
-    """
-    value, pull_back = jax.vjp(function, at)
-    _, push = jax.vjp(lambda cotangent: pull_back(cotangent)[0], jnp.zeros_like(value))
-    return push(along)[0]
+    xp = namespace(z, squares)
+    directions = xp.moveaxis(first.u * squares[..., None, :], -2, 0)
+    along = each(lambda values: b.copies_along(z, values), directions)
+    return xp.sum(xp.moveaxis(first.r, -2, 0) * along, axis=0)
 
 
 class Concatenation(Sampler):
@@ -394,8 +402,9 @@ class Concatenation(Sampler):
 
     @property
     def portable(self) -> bool:
-        """The parts' coincidences are derivatives by JAX where one is not separable."""
-        return all(part.portable and part.separable for part in self.parts)
+        """The coincidences between two parts are derivatives by JAX where neither is separable."""
+        dense = [part for part in self.parts if not part.separable]
+        return all(part.portable for part in self.parts) and len(dense) <= 1
 
     @property
     def reads_scores(self) -> bool:

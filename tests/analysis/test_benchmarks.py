@@ -224,6 +224,7 @@ def test_both_sides_of_the_monte_carlo_ratio_agree(replacement):
     assert float(loss_a) == pytest.approx(loss_b, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_three_ways_to_the_papers_curve_agree():
     trained = synthetic.trajectory(seed=0, steps=2)
     sampler = paper_figure.SAMPLERS["mixed"]
@@ -236,6 +237,7 @@ def test_the_three_ways_to_the_papers_curve_agree():
     assert float(at_once[0]) != pytest.approx(float(at_once[1]), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_tables_of_tiny_sizes(monkeypatch):
     # Sizes of the tests above, so that little is compiled for this one alone.
     monkeypatch.setattr(cost, "TOLERANCES", (1e-6,))

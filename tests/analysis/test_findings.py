@@ -169,6 +169,7 @@ def test_the_table_of_batches():
         assert saved / lost == pytest.approx(size, rel=0.15), kind
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_simulated_batches():
     """64 examples, uniform, uncorrected: 5 standard errors, and without the bias it is rejected."""
     params, x, population = batches.setting()
@@ -251,6 +252,7 @@ def test_the_table_of_optimal():
     assert np.corrcoef(many["q"], many["population"])[0, 1] == pytest.approx(-0.83, abs=0.005)
 
 
+@pytest.mark.slow
 def test_the_best_proposal_is_unbiased_by_sampling():
     """Which shares no quadrature with the optimiser; uniform negatives are rejected."""
     shapes = read("optimal", "proposals")

@@ -215,6 +215,7 @@ def test_results_are_exact_for_what_is_said():
 # --- the figure
 
 
+@pytest.mark.slow
 def test_the_figure_draws_the_tables():
     drawn: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -253,6 +254,7 @@ def small() -> spaces.Space:
     return spaces.next_words(30, candidates=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", spaces.LOSSES)
 def test_training_follows_the_expected_gradient(kind, loss):
@@ -278,6 +280,7 @@ def test_training_follows_the_expected_gradient(kind, loss):
         assert (z.max() < 5) == (name == kind)
 
 
+@pytest.mark.slow
 def test_letters_measure_is_gradient_bias():
     space = spaces.letters()
     inputs, population, weights = (array[:20] for array in space.held_out)
@@ -332,6 +335,7 @@ def test_letters_are_drawn_by_their_shares():
     assert (np.abs(seen - 1 / 27) > 5 * error).any()
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_its_tables(monkeypatch, tmp_path):
     steps = {"letters": (1, 2), "words": (1, 2)}
     tiny = run.Design(30, {"letters": 3, "words": 3}, steps, 24, 48, quick=True)

@@ -148,6 +148,7 @@ def panels():
     return dict(zip(figure.PANELS, drawn[0].axes, strict=True))
 
 
+@pytest.mark.slow
 def test_the_figure_shows_every_number(panels):
     bias = read("bias")
     for (loss, hits), ax in panels.items():
@@ -183,6 +184,7 @@ def test_zero_is_said_where_it_cannot_be_drawn(panels):
         assert named >= set(limits.KINDS), place  # each curve is named once, on the panel
 
 
+@pytest.mark.slow
 def test_run_and_draw_small(monkeypatch, tmp_path):
     monkeypatch.setattr(limits, "QUICK", limits.Design(20, sizes=(2,), quick=True))
     limits.run(tmp_path / "results", quick=True)

@@ -324,8 +324,9 @@ def test_seeds_come_one_after_the_other_and_the_untrained_model_is_measured_once
     ]
 
 
-def test_a_rank_correlation_by_hand() -> None:
+def test_a_rank_correlation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four conditions of one seed each: rho = 1 - 6 S / (n (n^2 - 1)), S of squared distances."""
+    monkeypatch.setattr(tables, "RESAMPLES", 200)
     scatter = pd.DataFrame(
         {
             "score": ["dual"] * 4,
@@ -365,6 +366,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch.undo()
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_each_mention_and_of_the_mean_gradient(small: Any) -> None:
     """Against `nb.gradient_bias` on a function of all labels, one world."""
     corpus, design, folder = small
@@ -396,6 +398,7 @@ def test_moments_are_those_of_each_mention_and_of_the_mean_gradient(small: Any) 
     )
 
 
+@pytest.mark.slow
 def test_runs_that_are_done_are_not_run_again(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus, design, folder = small
     from rich.console import Console
@@ -409,6 +412,7 @@ def test_runs_that_are_done_are_not_run_again(small: Any, monkeypatch: pytest.Mo
     assert "2 runs, 2 of them done; about 0 min" in console.export_text()
 
 
+@pytest.mark.slow
 def test_all_tables_of_a_small_set_of_runs(small: Any, tmp_path: pathlib.Path) -> None:
     corpus, design, folder = small
     tables.write(corpus, tiny.data(), design, folder / "runs", tmp_path)

@@ -49,6 +49,7 @@ def line_of(ax: Any, label: str) -> Any:
 # --- synthetic: pieces
 
 
+@pytest.mark.slow
 def test_pull_back_is_gradient_bias():
     run = synthetic.trajectory(9, steps=2)
     sampler = nb.iid(nb.model(), experiment.FULL.negatives)
@@ -63,6 +64,7 @@ def test_pull_back_is_gradient_bias():
     assert float(norm[0]) == 0 and float(cosine[0]) == pytest.approx(1)  # each step has its own
 
 
+@pytest.mark.slow
 def test_committed_loss_is_that_of_drawn_negatives():
     """Step 10 of the line: Monte Carlo without replacement, which shares no quadrature with it."""
     table = read("synthetic", "contrastive")
@@ -139,6 +141,7 @@ def test_committed_agreement_follows_from_the_tables():
     pd.testing.assert_frame_equal(experiment.agreement(*tables), read("synthetic", "agreement"))
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_every_table_and_can_be_drawn(monkeypatch, tmp_path):
     def stub(run, negatives, sampling, tolerance):
         rows = {"seed": run.seed, "sampling": sampling, "negatives": negatives}
@@ -270,6 +273,7 @@ def test_blocks_average_to_the_pull_back_of_all_examples():
         assert means == pytest.approx(flat, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_small_run_of_the_next_word(monkeypatch, tmp_path):
     monkeypatch.setattr(next_word, "QUICK", next_word.Design(50, (1, 2), 24, 48, quick=True))
     monkeypatch.setattr(next_word, "LOSSES", (nb.infonce,))
@@ -351,6 +355,7 @@ def test_sentences_of_the_next_word_page():
     assert f"({next_word.FULL.gradient_examples:,} for the exact gradient)" in page("next_word")
 
 
+@pytest.mark.slow
 def test_the_next_word_figure_shows_every_number():
     bias = read("next_word", "bias").assign(
         relative_score=lambda table: table["relative_score_bias"], bias=lambda t: t["bias_norm"]

@@ -177,6 +177,7 @@ def test_an_interrupt_is_passed_on_and_trouble_is_reported(monkeypatch: pytest.M
 # --- is the curve theirs?
 
 
+@pytest.mark.slow
 def test_the_published_curve_is_like_one_more_seed() -> None:
     """Its distance to our mean is within the range of a left-out seed's distance to the rest."""
     ours = curves()[:, 1:]

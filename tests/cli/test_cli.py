@@ -549,6 +549,7 @@ def test_the_users_own_cache_is_left_alone(tmp_path, monkeypatch):
     assert told == {}
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(files, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(files / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -321,6 +321,7 @@ GOLDS = [2, 0, 3]
 ROWS = np.array([S, S[::-1], S + 1])
 
 
+@pytest.mark.slow
 def test_golds_are_one_hot_rows():
     dense = nb.Problem(ROWS, np.eye(4)[GOLDS], weights=[0.5, 0.3, 0.2])
     problem = nb.Problem.from_golds(ROWS, GOLDS, weights=[0.5, 0.3, 0.2])

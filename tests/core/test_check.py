@@ -66,6 +66,7 @@ def test_a_right_sampler_passes(name):
     assert ({"q", "support", "frequencies"} <= compared) is one_q
 
 
+@pytest.mark.slow
 def test_the_level_is_kept():
     """At level 0.2 a right sampler may fail in 1 of 5 seeds: 23 of 60 has a chance below 1e-3."""
     labels = 60  # enough that a comparison of each at level 0.2 / 6 would nearly always fail

@@ -35,6 +35,7 @@ def norm(sampler, loss=nb.infonce, problem=None):
 # 1. All wrong labels are cross entropy ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_wrong_labels_leave_no_bias_and_no_noise():
     """m = V - 1 distinct: v = p whatever is drawn, so even few draws are exact."""
 

@@ -346,6 +346,7 @@ def test_distinct_draws_where_q_is_almost_all_at_one_gold():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1e-10, 1e-40])
 def test_distinct_draws_over_many_orders_of_magnitude(ratio):
     """Rates over 92 and 368 nats: the third ring is waited for, however rare its label."""
@@ -360,6 +361,7 @@ def test_distinct_draws_over_many_orders_of_magnitude(ratio):
     )
 
 
+@pytest.mark.slow
 def test_distinct_model_negatives_of_a_model_that_is_sure():
     scores = np.array([60.0, 0.0, -60.0, 30.0, -30.0])
     q = np.exp(scores - 60) / np.exp(scores - 60).sum()
@@ -405,6 +407,7 @@ def test_float32_extremes_are_known():
     assert found.status == "ok"
 
 
+@pytest.mark.slow
 def test_what_is_not_known_says_so():
     """Labels 100 apart, as many as there are: no gap to close, and float32 has few digits there."""
     scores = -99.0 * np.arange(120)

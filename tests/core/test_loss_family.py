@@ -67,6 +67,7 @@ def test_corrections_by_inclusion_equal_enumeration(law, name):
         assert np.abs(np.asarray(found.selection) - plain.selection).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hits", cases.HITS)
 def test_with_replacement_inclusion_is_the_one_draw_q(hits):
     sampler = nb.iid(PROPOSAL, 3, hits)

@@ -70,6 +70,7 @@ def test_a_mask_over_a_gold(mask):
         np.testing.assert_allclose(found.loss, loss, rtol=1e-12)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([0.0, -1e9, -2e9, -1e3, 1e5, -520.0]), min_size=4, max_size=4),
     st.lists(st.sampled_from([0.0, 0.5, -1.0, 3.0]), min_size=4, max_size=4),
@@ -118,6 +119,7 @@ def test_nodes_are_bounded_beforehand():
     )
 
 
+@pytest.mark.slow
 def test_every_label_can_be_drawn_in_float32():
     """One float32 uniform has 2^23 values: all draws of 2^24 labels once were even."""
     labels = 2**24

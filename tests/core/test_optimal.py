@@ -128,6 +128,7 @@ def test_a_gold_too_frequent_keeps_a_bias():
     assert nb.optimal_proposal(problem, 40, hits="keep").status == "ok: zero reached"
 
 
+@pytest.mark.slow
 def test_excluded_hits_leave_a_bias_that_masked_or_kept_ones_need_not():
     """A gold of 400 others has a share of at most p / (p + 400 min p), and 1 - pop elsewhere."""
     p = POPULATION[0]
@@ -165,6 +166,7 @@ def linear(params, x):
     return params["out"] @ x + params["offset"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [2, 7])
 def test_bias_of_parameters(features):
     """7 features: more parameters than scores, so the pull-back is a QR factor."""
@@ -316,6 +318,7 @@ def shuffled(problem, seed):
     return nb.Problem(scores, np.asarray(problem.population)[order])
 
 
+@pytest.mark.slow
 def test_the_table_says_the_same_however_sums_are_rounded():
     """Half of all orders used to end at a gap of 1e-3, the label of a bound half way gone."""
     found = [nb.optimal_proposal(shuffled(table_problem(), seed), 8) for seed in range(4)]
@@ -343,6 +346,7 @@ def test_a_least_bias_near_rounding_is_found_and_said(above):
         np.testing.assert_allclose(result.bias_norm, 0.07088 * above, rtol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_limit_is_no_minimum_however_sums_are_rounded():
     """Its gap may look closed, where one label has nearly all of q and the others cannot tell."""
     p = POPULATION[0]

@@ -82,6 +82,7 @@ def test_names_of_what_has_none():
     assert found["m"].dtype == int
 
 
+@pytest.mark.slow
 def test_monte_carlo_cells_have_keys_of_their_own():
     found: Any = swept(method="monte_carlo", key=KEY, draws=100)
     for cell, loss in ((2, nb.infonce), (3, nb.sampled_softmax)):
@@ -120,6 +121,7 @@ def halved(scores, popularity):
     return 0.5 * scores
 
 
+@pytest.mark.slow
 def test_one_compilation_for_many_m(large):
     samplers = {"q": lambda m: nb.iid(halved, m), "sum": lambda m: nb.top(1) + nb.iid(halved, m)}
     assert compiled(samplers, [20, 40]) > 1  # two sizes of the quadrature between them
@@ -257,6 +259,7 @@ def test_an_interrupt_keeps_what_is_done(threads, plain):
 # --- progress
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_bar_shows_on_a_terminal_alone(terminal, plain, monkeypatch, capsys):
     monkeypatch.setattr(_progress, "PATIENCE", 0.0)
@@ -283,6 +286,7 @@ def test_a_short_sweep_shows_nothing(plain, monkeypatch, capsys):
 # --- presets
 
 
+@pytest.mark.slow
 def test_a_preset_is_a_cell_with_the_loss_it_brings(plain):
     presets = {
         "one": nb.preset("word2vec", m=3),

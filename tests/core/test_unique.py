@@ -167,6 +167,7 @@ def test_sets_are_drawn_with_their_probabilities(name, m, hits):
         assert min(frequencies(labels, listed(Q, m, h), gold) for h in others) < LEVEL
 
 
+@pytest.mark.slow
 def test_check_sampler_accepts_them_and_rejects_others():
     draws = {"key": jax.random.key(0), "draws": 20_000}
     for sampler in (unique(3, "mask"), unique(3, "exclude"), with_hits(2, "keep")):
@@ -222,6 +223,7 @@ def test_refusals():
     )
 
 
+@pytest.mark.slow
 def test_the_transform_route_is_the_products_route():
     from nce_bias.samplers._distinct_hits import DistinctHitsLaw
 
@@ -242,6 +244,7 @@ def test_kept_hits_do_not_depend_on_the_gold():
     assert np.ptp(log_f) < 1e-14
 
 
+@pytest.mark.slow
 def test_its_derivative_by_the_proposal_is_that_of_differences():
     def loss(logits):
         sampler = nb.unique(nb.iid(FromProbabilities(logits), 3))

@@ -75,6 +75,7 @@ def _sets(n, m):
     return {labels: p for labels, p in after.items() if len(labels) == m}
 
 
+@pytest.mark.slow
 def test_a_rule_of_few_tries_is_the_mean_over_all():
     """Of functions that it was not chosen by; fewer tries than all of them."""
     rank = np.arange(40)
@@ -101,6 +102,7 @@ def test_the_last_try_is_late_enough():
 # --- inclusion
 
 
+@pytest.mark.slow
 def test_tensorflows_set_corrected_by_inclusion():
     """A value computed by others: log of the chance to be drawn off both."""
     problem = nb.Problem(SCORES, POPULATION)
@@ -138,6 +140,7 @@ def deviations(found, row):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", MEASURED["rows"], ids=lambda row: row["id"])
 def test_tensorflow_gives_these_numbers(row):
     """Its sampled losses with unique=True; a correction by m q as for single draws is rejected."""
@@ -172,6 +175,7 @@ def test_negatives_that_a_batch_shares_are_not_divided_by_its_size():
 # --- sampling
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hits", ["mask", "keep"])
 def test_sampling_agrees_and_rejects_the_other_correction(hits):
     sampler = nb.until_distinct(FIXED, 2, hits)
@@ -186,6 +190,7 @@ def test_sampling_agrees_and_rejects_the_other_correction(hits):
         assert (np.abs(z).max() < DEVIATIONS) == right, z
 
 
+@pytest.mark.slow
 def test_sets_are_drawn_with_their_probabilities():
     for hits in ("mask", "keep"):
         labels = drawn(nb.until_distinct(FIXED, 2, hits), 0, SCORES, Q)
@@ -193,6 +198,7 @@ def test_sets_are_drawn_with_their_probabilities():
         assert frequencies(labels, distinct.unique(Q, 2, hits), 0) < LEVEL
 
 
+@pytest.mark.slow
 def test_check_sampler_accepts_its_draws():
     sampler = nb.until_distinct(FIXED, 2)
     draws = {"key": jax.random.key(0), "draws": 20_000}
@@ -205,6 +211,7 @@ def test_check_sampler_accepts_its_draws():
     assert not nb.check_sampler(PROBLEM, sampler, draw=repeated, **draws).ok
 
 
+@pytest.mark.slow
 def test_an_uncorrected_loss_sees_the_set_alone():
     plain, tried = (
         nb.exact(PROBLEM, sampler, split=False)

@@ -106,6 +106,7 @@ def test_what_it_found_is_in_the_results():
 # --- the site
 
 
+@pytest.mark.slow
 @pytest.mark.docs
 @pytest.mark.parametrize("page", NOTEBOOKS, ids=name)
 def test_notebooks_run(page, tmp_path):

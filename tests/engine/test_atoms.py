@@ -85,7 +85,9 @@ def random_problem(seed):
 
 
 @pytest.mark.filterwarnings("ignore::nce_bias.UnusualInput")  # masked labels are drawn, and meant
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.parametrize(
+    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 10))]
+)
 def test_errors_are_honest_on_random_problems(block):
     """A hundred problems a block, atoms forced: the true error is within the one that is stated."""
     done = 0

@@ -183,6 +183,7 @@ def test_one_input_needs_no_axis():
     assert rows.moments.bias.shape == (1, cases.LABELS)
 
 
+@pytest.mark.slow
 def test_golds_as_integers_are_one_hot_rows():
     model, golds = nb.ScoreModel(score, params()), [4, 0, 2]
     sampler = nb.iid(nb.uniform(), 2)

@@ -150,6 +150,7 @@ def test_a_batch_has_the_mean_squared_error_that_the_parts_say():
     assert abs(np.mean(errors) - (expected - result.variance_inputs / size)) > 5 * error
 
 
+@pytest.mark.slow
 def test_it_is_left_out_where_it_is_dear_or_not_wanted():
     assert np.isnan(found("top", "infonce", variance=False).variance)
     many = nb.gradient_bias(

@@ -80,6 +80,7 @@ def test_the_bound_on_aliasing_holds(degree):
     assert alias(mean * (1 - mean / labels), frequencies(labels, degree, 1e-15)) <= 1e-15
 
 
+@pytest.mark.slow
 def test_all_wrong_labels_of_two_hundred():
     """m = V - 1 through the default route: the full softmax; one fewer is not."""
     rng = np.random.default_rng(2)

@@ -36,6 +36,7 @@ def test_tokens_begin_as_the_states_of_the_encoder(corpus: nb.retrieval.Corpus) 
     assert not np.allclose(states[: len(expected)], expected[::-1], atol=0.1)
 
 
+@pytest.mark.slow
 def test_only_the_buckets_of_words_seen_are_trained(corpus: nb.retrieval.Corpus) -> None:
     """Adam leaves alone what never has a gradient: buckets of no training text."""
     run = tiny.train(corpus, checkpoints=(0,))

@@ -107,6 +107,7 @@ tiny_linking.train(tiny_linking.corpus(sys.argv[1]), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(
     corpus: nb.retrieval.Corpus,
     whole: nb.train.Fit,

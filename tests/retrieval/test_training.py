@@ -228,6 +228,7 @@ def test_a_loss_is_of_corrected_scores_and_of_negatives_that_are_there(
 # --- learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [nb.top(5), nb.iid(nb.uniform(), 8)], ids=repr)
 def test_it_learns_to_link_in_worlds_it_has_not_seen(
     sampler: Any, corpus: nb.retrieval.Corpus, train: Callable[..., nb.train.Fit]

@@ -33,6 +33,7 @@ def all_at_once(corpus: nb.retrieval.Corpus) -> Any:
     return score_fn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [nb.scores.Dual(), nb.scores.Som()], ids=["dual", "som"])
 def test_it_is_the_bias_over_parameters(
     score: Any, corpus: nb.retrieval.Corpus, monkeypatch: pytest.MonkeyPatch
