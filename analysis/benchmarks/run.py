@@ -16,6 +16,7 @@ from rich.table import Table
 
 from analysis.benchmarks import (
     accuracy,
+    atoms,
     cost,
     first_answer,
     imports,
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "accuracy": accuracy,
     "paper_figure": paper_figure,
     "cost": cost,
+    "atoms": atoms,
     "sampling": sampling,
 }
 HERE = pathlib.Path(__file__).resolve().parent

@@ -123,8 +123,10 @@ def _handed_over(value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except NOT_HANDED_OVER as error:
+        compact = getattr(value, "contiguous", None)  # JAX takes no strided view of PyTorch's
         try:
-            return np.asarray(jnp.from_dlpack(value))  # bfloat16, which NumPy has not
+            whole = compact() if callable(compact) else value
+            return np.asarray(jnp.from_dlpack(whole))  # bfloat16, which NumPy has not
         except NOT_HANDED_OVER:
             raise error from None
 
@@ -133,11 +135,12 @@ def _not_handed_over(argument: str, value: Any, error: Exception) -> ValueError:
     reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     device = str(getattr(value, "device", "cpu"))
     where = "" if device == "cpu" else f" on {device}"
+    dense = ".to_dense()" if "sparse" in str(getattr(value, "layout", "")) else ""
     return refuse(
         argument,
         f"got {_kind(value)}{where}, which does not hand over its numbers ({reason})",
         EXPECTED,
-        f"Of a PyTorch tensor pass {argument}.detach().float().cpu().numpy().",
+        f"Of a PyTorch tensor pass {argument}{dense}.detach().float().cpu().numpy().",
     )
 
 

@@ -16,6 +16,7 @@ import nce_bias as nb
 from analysis import problems
 from analysis.benchmarks import (
     accuracy,
+    atoms,
     cost,
     first_answer,
     fresh,
@@ -246,6 +247,7 @@ def test_tables_of_tiny_sizes(monkeypatch):
     tables = {
         "accuracy": accuracy.run(labels=6, sizes=(1, 3)),
         "cost": cost.run(with_replacement=((5, 2),), split=((5, 2),), without=((5, 2),), count=1),
+        "atoms": atoms.run(sizes=((300, 2, True),), count=1),
         "sampling": sampling.run(labels=8, sizes=(2,), draws={True: 4000}, count=1),
         "imports": imports.run(count=1, programs=("pass", "import jax")),
         "paper_figure": paper_figure.run(steps=2, count=1),

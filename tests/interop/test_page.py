@@ -28,6 +28,6 @@ def test_a_wrong_page_is_noticed():
 
 def test_ten_lines_are_ten_lines():
     blocks = [match["code"] for match in refresh.BLOCK.finditer(PAGE.read_text())]
-    table = next(code for code in blocks if "nb.sweep(" in code)
+    table = next(code for code in blocks if "nb.audit(" in code)
     assert len([line for line in table.splitlines() if line.strip()]) <= 10
     assert all(name in PAGE.read_text() for name in ("torch", "nnx", "equinox", "tensorflow"))

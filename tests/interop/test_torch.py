@@ -117,3 +117,18 @@ def test_a_tensor_elsewhere_is_refused_with_what_to_do():
     assert str(caught.value).endswith("pass scores.detach().float().cpu().numpy().")
     with pytest.raises(ValueError, match="golds: got Tensor of type float32"):
         nb.Problem.from_golds(torch.zeros(3, 4), torch.zeros(3))
+
+
+def test_a_strided_view_in_bfloat16_is_read():
+    whole = torch.randn(4, 6, dtype=torch.bfloat16)
+    for view in (whole[::2], whole[:, 1::2], whole.T):
+        read = np.asarray(nb.Problem(view, np.full(view.shape, 1 / view.shape[1])).scores)
+        assert np.array_equal(read, view.double().numpy())
+
+
+def test_a_sparse_tensor_is_refused_with_a_remedy_that_works():
+    sparse = torch.eye(3).to_sparse()
+    with pytest.raises(ValueError, match=r"pass scores\.to_dense\(\)\.detach\(\)") as caught:
+        nb.Problem.from_golds(sparse, [0, 1, 2])
+    remedy = str(caught.value).rsplit("pass ", 1)[1].rstrip(".")
+    assert nb.Problem.from_golds(eval(remedy, {"scores": sparse}), [0, 1, 2]).labels == 3
