@@ -21,7 +21,7 @@ FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
 INTEROP := .venv-interop
 INTEROP_STAMP := $(call stamp,$(INTEROP),constraints-interop.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop install clean distclean
+.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop test-browser install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run
@@ -66,6 +66,9 @@ test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the
 
 test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, and the page on them
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
+
+test-browser: $(STAMP)  ## the page of an audit in headless Chromium, which has to be there
+	$(BIN)/python -m pytest -p no:cacheprovider tests/browser
 
 install: $(STAMP)  ## the environment alone
 
