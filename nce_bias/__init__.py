@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 from nce_bias import presets
 from nce_bias._audit import Audit, audit
 from nce_bias._checks import NoExactMethod
-from nce_bias._fixed_point import FixedPoint, fixed_point
 from nce_bias._gate import UnusualInput
 from nce_bias._near_gold import margin, near_gold, semi_hard, window
 from nce_bias._reads import proposal
@@ -53,7 +52,6 @@ from nce_bias.losses import (
     self_normalized,
     with_inclusion,
 )
-from nce_bias.optimal import OptimalProposal, optimal_proposal
 from nce_bias.presets import preset
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
@@ -77,10 +75,19 @@ from nce_bias.samplers import (
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, retrieval, scores, text, train
+    from nce_bias._fixed_point import FixedPoint, fixed_point
+    from nce_bias.optimal import OptimalProposal, optimal_proposal
 
 __version__ = "0.1.0"
 
+#: What is loaded when first used: modules, and names of modules.
 _LAZY = ("data", "plot", "retrieval", "scores", "text", "train")
+_LAZY_NAMES = {
+    "FixedPoint": "_fixed_point",
+    "fixed_point": "_fixed_point",
+    "OptimalProposal": "optimal",
+    "optimal_proposal": "optimal",
+}
 
 __all__ = [
     "LOSSES",
@@ -148,6 +155,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in _LAZY:
         return import_module(f"nce_bias.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(import_module(f"nce_bias.{_LAZY_NAMES[name]}"), name)
     raise AttributeError(f"module 'nce_bias' has no attribute {name!r}")
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 
 if TYPE_CHECKING:
     from jax import Array
@@ -70,7 +69,10 @@ def softmax(values: Any) -> Any:
 
 def sigmoid(values: Any) -> Any:
     """1 / (1 + e^-x)."""
-    return scipy.special.expit(values) if is_numpy(values) else jax.nn.sigmoid(values)
+    if not is_numpy(values):
+        return jax.nn.sigmoid(values)
+    small = np.exp(-np.abs(values))  # at most 1: nothing overflows
+    return np.where(values < 0, small, values.dtype.type(1)) / (1 + small)
 
 
 def softplus(values: Any) -> Any:
