@@ -55,7 +55,8 @@ def test_every_loss_and_policy(loss, hits):
     for proposal in (nb.popularity(), nb.mixture(nb.uniform(), nb.model(), 0.3)):
         for m in (1, 7, 4000):
             sampler = nb.iid(proposal, m, hits)
-            check(*both(problem, sampler, loss, compiled=False), (proposal, m))
+            direct, atoms = both(problem, sampler, loss, compiled=False)
+            check(direct, atoms, (proposal, m))
 
 
 def random_problem(seed):

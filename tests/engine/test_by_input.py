@@ -24,7 +24,8 @@ def problem(sides):
     rng = np.random.default_rng(3)
     weights = rng.dirichlet(np.full(INPUTS, 5.0))
     golds = rng.integers(0, LABELS, INPUTS)
-    return nb.Problem.from_embeddings(*sides, golds, temperature=0.5, weights=weights)
+    queries, labels = sides
+    return nb.Problem.from_embeddings(queries, labels, golds, temperature=0.5, weights=weights)
 
 
 @pytest.mark.parametrize("loss", [nb.infonce, nb.binary_nce], ids=lambda loss: loss.name)
@@ -36,7 +37,9 @@ def test_each_input_has_what_it_has_alone(problem, loss):
         alone = nb.exact(problem.take([x]), sampler, loss)
         for name in ("loss", "bias_norm", "cosine", "variance", "variance_gold", "coverage"):
             expected = float(getattr(alone, name))
-            assert frame[name][x] == pytest.approx(expected, rel=1e-10, abs=1e-12), (x, name)
+            assert float(frame[name].to_numpy()[x]) == pytest.approx(
+                expected, rel=1e-10, abs=1e-12
+            ), (x, name)
     found = scalars(average(whole.by_input, problem.weights))
     for name in ("loss", "bias_norm", "cosine", "variance", "coverage"):
         assert float(found[name]) == pytest.approx(float(getattr(whole, name)), rel=1e-12)
@@ -116,4 +119,4 @@ def test_sides_that_are_no_numbers_are_refused(sides, side, name, value):
     given = [np.array(one, float) for one in sides]
     given[side][2, 1] = value
     with pytest.raises(ValueError, match=f"{name}: got (nan|inf) in row 2, column 1"):
-        nb.Problem.from_embeddings(*given, np.zeros(INPUTS, int))
+        nb.Problem.from_embeddings(given[0], given[1], np.zeros(INPUTS, int))

@@ -1,5 +1,7 @@
 """Atoms: sums over labels and values at labels by local interpolation, within the bound."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -32,11 +34,13 @@ def test_the_bound_holds_and_is_no_fantasy(points, tolerance):
     """For 1 - exp(-e^u), which the integrals sum; relative to itself, M = 8."""
     spacing = grid_for(1.0, tolerance, 1, 1).spacing  # for the cheapest choice ...
     lattice = Lattice(2048, spacing, points)
-    x = RNG.uniform(-20.0, 3.0, 4000)
-    cells = Cells.of(x, np.float64(-25.0 if spacing > 0.02 else x.min() - 1), lattice)
+    x: Any = RNG.uniform(-20.0, 3.0, 4000)
+    low: Any = np.float64(-25.0 if spacing > 0.02 else x.min() - 1)
+    cells = Cells.of(x, low, lattice)
     inside = x < cells.grid[-1] - lattice.points * spacing
     truth = -np.expm1(-np.exp(x))
-    error = np.abs(cells.read(-np.expm1(-np.exp(cells.grid))) - truth) / truth
+    on_grid: Any = -np.expm1(-np.exp(cells.grid))
+    error = np.abs(cells.read(on_grid) - truth) / truth
     worst = error[inside].max()
     assert worst <= 8 * lattice.error + 1e-13
     assert lattice.error < 1e6 * worst + 1e-12
@@ -54,6 +58,8 @@ def test_the_cheaper_grid_is_taken():
 
 def test_what_lies_beyond_an_end_is_put_there():
     lattice = Lattice(64, 0.1, 6)
-    cells = Cells.of(np.array([-100.0, 100.0]), np.float64(0.0), lattice)
-    low, high = cells.read(cells.grid)
-    assert 0 <= low < 1 < 5 < high < 6.4
+    ends: Any = np.array([-100.0, 100.0])
+    low: Any = np.float64(0.0)
+    cells = Cells.of(ends, low, lattice)
+    first, last = cells.read(cells.grid)
+    assert 0 <= first < 1 < 5 < last < 6.4
