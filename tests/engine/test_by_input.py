@@ -40,9 +40,9 @@ def test_each_input_has_what_it_has_alone(problem, loss):
             assert float(frame[name].to_numpy()[x]) == pytest.approx(
                 expected, rel=1e-10, abs=1e-12
             ), (x, name)
-    found = scalars(average(whole.by_input, problem.weights))
+    means = scalars(average(whole.by_input, problem.weights))
     for name in ("loss", "bias_norm", "cosine", "variance", "coverage"):
-        assert float(found[name]) == pytest.approx(float(getattr(whole, name)), rel=1e-12)
+        assert float(means[name]) == pytest.approx(float(getattr(whole, name)), rel=1e-12)
 
 
 def test_sampled_squares_of_each_input_are_unbiased(problem):
