@@ -91,7 +91,7 @@ class Row:
         """The columns of the table."""
         values = {name: self.numbers.get(name, math.nan) for name in NUMBERS}
         spread = {f"{name}_se": self.errors.get(name, math.nan) for name in NUMBERS}
-        head = {"convention": ", ".join(self.names), "m": self.m}
+        head = {"convention": self.name, "also": ", ".join(self.names[1:]), "m": self.m}
         made = self.preset
         words = {
             "sampler": "" if made is None else repr(made.sampler),

@@ -52,8 +52,8 @@ def conventions(
     """
     check_columns(table, "convention", "m", y)
     table = table.loc[np.isfinite(table[y])]
-    names = [name.split(",")[0] for name in dict.fromkeys(table["convention"])]
-    rows = {name: place for place, name in enumerate(dict.fromkeys(table["convention"]))}
+    names = list(dict.fromkeys(table["convention"]))
+    rows = {name: place for place, name in enumerate(names)}
     sizes = sorted(set(table["m"]))
     shades = FEW_TO_MANY(np.linspace(0, 1, len(sizes)) if len(sizes) > 1 else [0.5])
     colour = dict(zip(sizes, shades, strict=True))

@@ -169,7 +169,9 @@ def test_rows_are_sorted_by_bias_and_have_every_m(problem):
     frame = audited(problem, ["in_batch_infonce", "blanc_rendle"], m=(1, 4)).to_frame()
     assert frame["relative_bias"].is_monotonic_increasing
     assert sorted(frame["m"]) == [1, 1, 4, 4]
-    assert {"bias_norm_se", "sampler", "loss_name", "inputs", "method", "status"} <= {*frame}
+    assert {"also", "bias_norm_se", "sampler", "loss_name", "inputs", "method", "status"} <= {
+        *frame
+    }
 
 
 def test_a_set_up_of_ones_own(problem):
