@@ -267,14 +267,15 @@ def test_gradients_that_point_away_are_named():
 
 
 def test_every_remark_rests_on_a_number_of_the_table(problem):
-    found = audited(problem, None, m=(1, 8), draws=8)
+    names = [name for name in nb.presets.PRESETS if name != "tf_sampled_softmax"]  # slow to compile
+    found = audited(problem.take([0, 1, 2, 3]), names, m=(1, 8))
     rows = {(row.name, row.m): row for row in found.rows}
     for remark in found.remarks:
         numbers = rows[remark.convention, remark.m].numbers
         own = numbers["variance"] / numbers["bias_norm"] ** 2
         assert remark.number == (own if remark.column == "variance" else numbers[remark.column])
     assert len(found.remarks) > 2
-    assert len({row.name for row in found.rows}) == len(nb.presets.PRESETS) - 1  # one is a twin
+    assert len({row.name for row in found.rows}) == len(names) - 1  # one is a twin
 
 
 # --- the page

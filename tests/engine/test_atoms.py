@@ -87,12 +87,12 @@ def random_problem(seed):
 
 @pytest.mark.filterwarnings("ignore::nce_bias.UnusualInput")  # masked labels are drawn, and meant
 @pytest.mark.parametrize(
-    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 10))]
+    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 20))]
 )
 def test_errors_are_honest_on_random_problems(block):
-    """A hundred problems a block, atoms forced: the true error is within the one that is stated."""
+    """Fifty problems a block, atoms forced: the true error is within the one that is stated."""
     done = 0
-    for seed in range(100 * block, 100 * (block + 1)):
+    for seed in range(50 * block, 50 * (block + 1)):
         problem, sampler, loss = random_problem(seed)
         try:
             direct, atoms = both(problem, sampler, loss, compiled=False)
@@ -101,7 +101,7 @@ def test_errors_are_honest_on_random_problems(block):
             continue
         check(direct, atoms, seed)
         done += 1
-    assert done > 80
+    assert done > 40
 
 
 def test_a_tolerance_makes_the_grid_coarser_and_the_error_says_so():
