@@ -4,14 +4,13 @@ r"""What an audit computes: each convention on a sample of inputs, block by bloc
 number is a mean over inputs, or a function of means, with the jackknife's standard error over them
 (`nce_bias.engine.by_input`).
 
-**Exact or sampled.** A row is exact where the integral is quick enough, judged before anything is
-computed by its nodes times labels; else by Monte Carlo with a few candidate sets an input. Its
+**Exact or sampled.** A row is exact where the integral is quick enough, judged beforehand by how
+many numbers it sums (and by `Sampler.costly`); else it is estimated by Monte Carlo with a few candidate sets an input. Its
 squares are unbiased however few they are (`nce_bias.engine._monte_carlo`), so the spread over
 inputs holds the noise of the draws as well.
 
 **Order.** Inputs are the outer loop: an audit that is interrupted has all conventions on the inputs
-that were done. Blocks are of one size, the last filled up; the first is done before a compilation
-could be wasted, as all blocks share it.
+that were done. Blocks are of one size, the last filled up, so that one compilation serves all.
 """
 
 from __future__ import annotations
