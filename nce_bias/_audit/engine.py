@@ -5,9 +5,9 @@ number is a mean over inputs, or a function of means, with the jackknife's stand
 (`nce_bias.engine.by_input`).
 
 **Exact or sampled.** A row is exact where the integral is quick enough, judged beforehand by how
-many numbers it sums (and by `Sampler.costly`); else it is estimated by Monte Carlo with a few candidate sets an input. Its
-squares are unbiased however few they are (`nce_bias.engine._monte_carlo`), so the spread over
-inputs holds the noise of the draws as well.
+many numbers it sums (and by `Sampler.costly`); else by Monte Carlo with a few candidate sets an
+input. Its squares are unbiased however few they are (`nce_bias.engine._monte_carlo`), so the spread
+over inputs holds the noise of the draws as well.
 
 **Order.** Inputs are the outer loop: an audit that is interrupted has all conventions on the inputs
 that were done. Blocks are of one size, the last filled up, so that one compilation serves all.
