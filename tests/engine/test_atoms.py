@@ -107,6 +107,7 @@ def test_errors_are_honest_on_random_problems(block):
         except ValueError as refused:  # a proposal with nothing left beside a gold, by name
             assert "gold" in str(refused) or "spread" in str(refused) or "atoms" in str(refused)
             continue
+        # a variance is a difference of moments, each of which has the stated error a few times
         check(direct, atoms, seed, loose=1e6 if block >= 2 else 1.0)
         done += 1
     assert done > 40
