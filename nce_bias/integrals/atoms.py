@@ -16,14 +16,19 @@ another function of lambda, which is read back like G: reading is ten times chea
 Golds are never spread: their own terms are added one by one, so that leaving one out subtracts
 nothing (all terms are positive).
 
-**Which functions.** e^{-z}, 1 - e^{-z}, z e^{-z}, z^2 e^{-2z} of u = log z are analytic for
-|Im u| < pi/2 and there at most e^{pi/2} times as large as within that distance on the real axis:
-M = 8 bounds all of them relative to min(1, z). Where a label's exposure stays below e^-`NOTHING`
-times the tolerance at every node it counts for nothing and is put at the grid's end.
+**Derivatives.** As functions of u = log z, 1 - e^{-z} and z e^{-z} have Fourier transforms that
+decay as |Gamma(1 + i w)| does, like e^{-pi |w| / 2}. So their p-th derivative is of the order of
+p! (2 / pi)^p; for the p in use it is at most `DERIVATIVE` = 1.3 times that, times min(1, z)
+(`tests/numerics/test_interpolation.py` computes it from the polynomials that (z d/dz)^p makes).
+Along the p points of an interpolation min(1, z) changes by e^{p h / 2} at most. `M` = 8 holds both
+for tolerances up to 1e-4; for coarser ones their product takes its place. Where a label's exposure
+stays below e^-`NOTHING` times the tolerance at every node it counts for nothing and is put at the
+grid's end.
 
 **Error.** The relative error of 1 - phi is M times the bound of the interpolation, delta; that of
-F = (1 - x)^m, absolute, at most delta max_x m x (1 - x)^{m-1} <= delta; G has the same. `error`
-holds 4 M delta for the four places where one enters a moment, besides the rule and rounding.
+F = (1 - x)^m, absolute, at most M delta max_x m x (1 - x)^{m-1} <= M delta; G has the same. `error`
+holds 4 M delta for the four places where one enters a moment, besides the rule and rounding. It is
+that of `selection`: second moments are differences of terms that each have it a few times.
 
 Source: the interpolation is Lagrange's; atoms as a fast transform in the log domain are derived
 here.
@@ -43,7 +48,9 @@ from nce_bias.numerics.arrays import Array, each, is_numpy, mask, namespace
 from nce_bias.numerics.interpolation import Cells, Lattice, grid_for
 from nce_bias.numerics.leave_one_out import best, exposure
 
-#: Relative size of the functions off the real axis; see the module.
+#: Largest p-th derivative of the functions that are summed, over p! (2 / pi)^p min(1, z).
+DERIVATIVE = 1.3
+#: The same with what min(1, z) changes along an interpolation; see the module.
 M = 8.0
 #: Nats below the tolerance from which on the largest exposure of a label counts for nothing.
 NOTHING = 8.0
@@ -51,7 +58,7 @@ NOTHING = 8.0
 EXPS = 2
 
 
-class Golds(NamedTuple):
+class Taken(NamedTuple):
     """What is taken one by one: labels `[G]` with their shares and numbers."""
 
     which: Int[Array, " G"]
@@ -87,7 +94,9 @@ class AtomIntegrand(Integrand):
 
     def error(self) -> Float[Array, ""]:
         """The bound of an `Integrand`, and the interpolation's."""
-        return super().error() + 4 * M * self.lattice.error
+        lattice = self.lattice
+        worst = max(M, DERIVATIVE * math.exp(lattice.points * lattice.spacing / 2))
+        return super().error() + 4 * worst * lattice.error
 
     def sums(self) -> Sums:
         """See `Expectation`."""
@@ -149,10 +158,10 @@ class AtomIntegrand(Integrand):
         return self.law
 
     @property
-    def _golds(self) -> Golds:
+    def _golds(self) -> Taken:
         which = most_frequent(self.share, self.rule.golds)
         columns = (self.share, self._law.q, self.log_gold, self.log_negative)
-        return Golds(which, *(column[which] for column in columns))
+        return Taken(which, *(column[which] for column in columns))
 
     @property
     def _rest(self) -> Float[Array, " V"]:
@@ -182,7 +191,7 @@ class AtomIntegrand(Integrand):
         assert self.rule.atoms is not None
         return self.rule.atoms
 
-    def _nodes(self, cells: Cells, spread: Float[Array, " a"], golds: Golds) -> Nodes:
+    def _nodes(self, cells: Cells, spread: Float[Array, " a"], golds: Taken) -> Nodes:
         xp, law, grid = namespace(self.share), self._law, self.grid
         index = xp.arange(grid.nodes, dtype=grid.left.dtype)
         log_t = grid.left + grid.step * index

@@ -1,6 +1,6 @@
 r"""Local interpolation on a uniform grid: a million points become some hundred atoms and back.
 
-With Lagrange's polynomials l_j of the `POINTS` grid points around x, a smooth function of x is
+With Lagrange's polynomials l_j of the p grid points around x, a smooth function of x is
 f(x) = sum_j l_j(x) f(x_j) + error. Read from left to right this *reads* f at any x from its values
 on the grid; summed over points x_y with weights c_y it *spreads* them,
 
@@ -9,9 +9,8 @@ on the grid; summed over points x_y with weights c_y it *spreads* them,
 so that sums over all y of any such f cost as many terms as the grid has points.
 
 **Error.** The remainder is prod_j |x - x_j| |f^(p)| / p!. In the middle cell the product is at most
-h^p prod_{k < p/2} (k + 1/2)^2, and where |f| <= M within a distance r of the real axis Cauchy gives
-|f^(p)| / p! <= M / r^p. The functions here are analytic for |Im x| < pi/2 and of size 1 relative to
-themselves (`nce_bias.integrals.atoms`), so
+h^p prod_{k < p/2} (k + 1/2)^2. The functions here are analytic for |Im x| < pi/2, and their p-th
+derivatives at most M p! (2 / pi)^p (`nce_bias.integrals.atoms`), so
 
     |error| <= M (2 h / pi)^p prod_{k < p/2} (k + 1/2)^2.
 

@@ -82,7 +82,8 @@ def test_standard_errors_cover_what_all_inputs_have():
         for name, values in missed.items():
             values.append((found[name] - truth[name]) / spread[name])
     for values in missed.values():
-        # 1 but for the skew of 40 inputs; a factor of sqrt 2, or of X - 1 for X, is far outside
+        # 1 but for the skew of 40 inputs; a factor of sqrt 2, or the jackknife's X - 1 left out,
+        # is far outside
         assert 0.85 < np.sqrt(np.mean(np.square(values))) < 1.25
 
 

@@ -1,11 +1,13 @@
 """Atoms: sums over labels and values at labels by local interpolation, within the bound."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nce_bias.integrals.atoms import DERIVATIVE
 from nce_bias.numerics.interpolation import CHOICES, Cells, Lattice, grid_for
 
 RNG = np.random.default_rng(0)
@@ -44,6 +46,31 @@ def test_the_bound_holds_and_is_no_fantasy(points, tolerance):
     worst = error[inside].max()
     assert worst <= 8 * lattice.error + 1e-13
     assert lattice.error < 1e6 * worst + 1e-12
+
+
+def derivative(polynomial, times):
+    """(z d/dz)^times of polynomial(z) e^-z over e^-z, in whole numbers."""
+    for _ in range(times):
+        grown = [0] * (len(polynomial) + 1)
+        for power, coefficient in enumerate(polynomial):
+            grown[power] += power * coefficient
+            grown[power + 1] -= coefficient
+        polynomial = grown
+    return polynomial
+
+
+@pytest.mark.parametrize("points", CHOICES)
+def test_derivatives_are_what_the_bound_takes_them_for(points):
+    """Of 1 - e^-z and z e^-z by log z: at most DERIVATIVE p! (2 / pi)^p min(1, z)."""
+    z = np.exp(np.linspace(-30, 6, 20_001)).astype(np.longdouble)
+    scale = np.minimum(1, z) * math.factorial(points) * (2 / math.pi) ** points
+    largest = []
+    for polynomial in ([1], [0, 1]):  # 1 - e^-z has the derivatives of e^-z but for the sign
+        powers = enumerate(derivative(polynomial, points))
+        value = np.exp(-z) * sum(np.longdouble(c) * z**power for power, c in powers)
+        largest.append(float(np.max(np.abs(value) / scale)))
+    assert max(largest) <= DERIVATIVE
+    assert max(largest) > 0.7 * DERIVATIVE  # and it is no fantasy
 
 
 def test_the_cheaper_grid_is_taken():
