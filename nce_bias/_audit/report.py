@@ -125,7 +125,7 @@ def _figure(audit: Audit, column: str) -> str:
     lines = len(set(known["convention"]))
     fig, ax = plot.figure(width=4.6, height=0.9 + 0.22 * lines)
     audit.plot(ax, y=column)
-    label = ax.get_xlabel()
+    label = " ".join(ax.get_xlabel().split())
     _in_ink(ax)
     text, words_as_text = io.StringIO(), {"svg.fonttype": "none", "svg.hashsalt": column}
     with plot.style(), mpl.rc_context(words_as_text):  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pathlib
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +83,15 @@ class Audit:
         return pd.DataFrame([row.record() for row in self.rows])
 
     def plot(self, ax: Any = None, *, y: str = "relative_bias") -> Drawn:
-        """Each convention on a line of its own, a mark for each m; see `nb.plot.conventions`."""
+        """Each convention on a line of its own, a mark for each m; see `nb.plot.conventions`.
+
+        The title is the first remark that rests on `y`.
+        """
         from nce_bias import plot
 
-        return plot.conventions(self.to_frame(), y=y, ax=ax)
+        says = next((str(remark) for remark in self.remarks if remark.column == y), "")
+        title = textwrap.fill(says.rstrip("."), 40)
+        return plot.conventions(self.to_frame(), y=y, title=title, ax=ax)
 
     def report(self, path: str | os.PathLike[str]) -> pathlib.Path:
         """Write one self-contained page: words, table, figures; no request leaves it."""

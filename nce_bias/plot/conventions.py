@@ -85,10 +85,10 @@ def conventions(
             ax.set_xscale("log")
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xlabel(AXES.get(y, y))
+        colours = ", from blue to orange" if len(sizes) > 1 else ""
+        ax.set_xlabel(f"{AXES.get(y, y)}\nm = {', '.join(map(str, sizes))}{colours}")
         ax.set_yticks(range(len(names)), names)
         ax.set_ylim(len(names) - 0.4, -0.6)
         ax.grid(visible=False, axis="y")
-        colours = ", from blue to orange" if len(sizes) > 1 else ""
-        ax.set_title(title or f"m = {', '.join(map(str, sizes))}{colours}")
+        ax.set_title(title or "")
     return drawn

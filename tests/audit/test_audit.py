@@ -346,6 +346,8 @@ def test_marks_are_where_the_numbers_are(problem):
     names = [text.get_text() for text in ax.get_yticklabels()]
     assert names == list(dict.fromkeys(frame["convention"]))
     assert fig.axes == [ax]
+    title = " ".join(ax.get_title(loc="left").split())
+    assert f"{title}." == str(found.remarks[0])
 
 
 def test_it_reads_as_a_table(problem):
