@@ -26,9 +26,9 @@ from nce_bias._audit.rows import Row
 from nce_bias._checks import NoExactMethod
 from nce_bias._progress import Bar
 from nce_bias._reads import bind
-from nce_bias.engine._exact import terms
 from nce_bias.engine.in_blocks import first_inputs
 from nce_bias.engine.moments import Moments
+from nce_bias.engine.plan import terms
 from nce_bias.presets import Preset
 from nce_bias.problem import Problem
 

@@ -20,10 +20,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from nce_bias._checks import refuse
 from nce_bias._gate import random_key, read
-from nce_bias.engine._exact import is_separable
 from nce_bias.engine._pull_back import ScoreModel, check_model, inner, linearize_scores
 from nce_bias.engine.gradient_engines import Parts, Question, by_sampling, exactly
 from nce_bias.engine.moments import Moments
+from nce_bias.engine.plan import is_separable
 from nce_bias.losses import Loss, infonce
 from nce_bias.numerics.quadrature import TOLERANCE
 from nce_bias.problem import Problem

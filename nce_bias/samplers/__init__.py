@@ -13,6 +13,7 @@ but for one term (`nce_bias.numerics.leave_one_out`).
 Source: THEORY of the project's documentation, "The Laplace potential".
 """
 
+from nce_bias.samplers._concatenation import Concatenation, ConcatenationLaw
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw, without_replacement
 from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
@@ -20,7 +21,7 @@ from nce_bias.samplers._top import Top, TopLaw, top
 from nce_bias.samplers._unique import Unique, UniqueLaw, unique
 from nce_bias.samplers._until_distinct import UntilDistinct, UntilDistinctLaw, until_distinct
 from nce_bias.samplers._without_replacement import WithoutReplacement, WithoutReplacementLaw
-from nce_bias.samplers.base import Concatenation, ConcatenationLaw, Law, Lot, Sampler
+from nce_bias.samplers.base import Law, Lot, Sampler
 
 #: Name -> factory; every entry is crossed with every loss and proposal in the tests.
 SAMPLERS = {

@@ -13,7 +13,7 @@ import pytest
 import nce_bias as nb
 from nce_bias import _progress
 from nce_bias._sweep import grid
-from nce_bias.engine import _exact
+from nce_bias.engine import plan
 from tests import cases
 
 KEY = jax.random.key(0)
@@ -108,7 +108,7 @@ def test_the_plot_takes_it(plain):
 @pytest.fixture
 def large(monkeypatch):
     """Small problems are answered without compiling: here none is small."""
-    monkeypatch.setattr(_exact, "MOST_TERMS", 0)
+    monkeypatch.setattr(plan, "MOST_TERMS", 0)
 
 
 def compiled(samplers: Any, sizes: Any) -> int:

@@ -1,0 +1,325 @@
+"""What is settled before anything is integrated: checked values, the rule, who computes.
+
+A plan is made of shapes and score ranges alone: how many nodes the widest input needs, whether gaps
+between scores are closed, whether labels are spread on atoms, for how many golds the variance is
+split, and whether the whole is small enough for NumPy, which compiles nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
+from nce_bias._reads import Seen, bind, reads_gold
+from nce_bias.golds import Golds, Population, share_of
+from nce_bias.integrals import Rule
+from nce_bias.integrals.atoms import atoms_for
+from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
+from nce_bias.losses.expectations import Expectations, expectations, expectations_by_gold
+from nce_bias.numerics.arrays import (
+    Array,
+    each,
+    is_numpy,
+    namespace,
+    one_hot,
+    to_jax,
+    to_numpy,
+    top_k,
+)
+from nce_bias.numerics.gaps import MOST
+from nce_bias.numerics.quadrature import TRACED_NODES, nodes_for, step_for
+from nce_bias.problem import Problem
+from nce_bias.proposals import check_sides, written_for_numpy
+from nce_bias.samplers import Sampler
+
+#: Golds times labels up to which a law that is not separable has its variance split by default.
+CHEAP = 4096
+#: The same for a separable law, where the split is a matrix product.
+MATRIX = 2**24
+#: Nats of log t from which on wide gaps between log-weights are closed (`numerics.gaps`) ...
+LONG = 500.0
+#: ... and how many there may be then: some four million nodes.
+LONGEST = 1e6
+#: Entries of the [nodes, labels] matrices of a split variance, half a gigabyte each.
+MOST_HELD = 2**26
+#: Golds an input up to which labels are spread on atoms.
+FEW_GOLDS = 16
+#: What spreading and reading back cost a label, in terms of an integral.
+PASSES = 32
+#: Ways to take the integral.
+ENGINES = ("auto", "direct", "atoms")
+#: Calls of a user's proposal, of JAX's operations one by one, some 10 ms each.
+MOST_FOREIGN = 64
+#: Terms that NumPy takes, some 60 ns each: a quarter of a second, where a compilation takes five.
+MOST_TERMS = 2**22
+
+
+def check_asked(problem: Any, sampler: Any, loss: Any) -> None:
+    """Refuse what is of the wrong kind, and a loss whose moments no integral gives."""
+    check_kind("problem", problem, Problem, "nb.exact(problem, nb.iid(nb.uniform(), m=16))")
+    check_kind("sampler", sampler, Sampler, "nb.iid(nb.uniform(), m=16), not the proposal alone")
+    check_loss(loss)
+    if not isinstance(loss, ExactLoss):
+        raise NoExactMethod(
+            f"{loss.name} has no exact moments: its expectation follows from no "
+            "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
+            "draws=100_000), which gives each number with its standard error."
+        )
+
+
+class Wish(NamedTuple):
+    """What is asked for besides: `tolerance`, `split` and `engine` of `exact`."""
+
+    tolerance: float
+    split: bool | None = None
+    engine: str = "auto"
+
+
+def plan_at_once(
+    problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish, compiled: bool | None
+) -> tuple[Problem, Plan]:
+    """The problem in the arrays it is solved in, and the plan."""
+    foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
+    if compiled or foreign or not sampler.portable or is_traced(problem, sampler, loss):
+        return problem, plan_for(problem, sampler, loss, wish)
+    small = to_numpy(problem)
+    plan = plan_for(small, to_numpy(sampler), loss, wish)
+    if compiled is None and plan.terms > MOST_TERMS:
+        return problem, to_jax(plan)
+    return small, plan
+
+
+def terms(problem: Problem, sampler: Sampler, loss: Loss, tolerance: float) -> int:
+    """How many numbers the integrals of a problem sum, from shapes and score ranges alone."""
+    check_asked(problem, sampler, loss)
+    assert isinstance(loss, ExactLoss)
+    if sampler.portable and not is_traced(problem, sampler):
+        problem, sampler = to_numpy(problem), to_numpy(sampler)
+    with np.errstate(all="ignore"):
+        return plan_for(problem, sampler, loss, Wish(tolerance)).terms
+
+
+def _foreign_calls(problem: Problem, sampler: Sampler) -> int:
+    """How often a proposal of a user's own would be called outside of a compiled program."""
+    if written_for_numpy(sampler):
+        return 0
+    golds = problem.labels if reads_gold(sampler, problem.sides) else 1
+    return len(problem.weights) * golds
+
+
+class Plan(eqx.Module):
+    """What is settled before anything is integrated.
+
+    `sampler` is the one asked for with its inner rule sized; `golds` says how many golds take
+    moments of their own, 0 where all are taken together;
+    `terms` how many numbers all nodes of all inputs have.
+    """
+
+    sampler: Sampler
+    rule: Rule
+    golds: int = eqx.field(static=True)
+    terms: int = eqx.field(static=True, default=0)
+
+
+def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) -> Plan:
+    """Check the values, and size both rules for the widest input."""
+    split = wish.split
+    tolerance = max(wish.tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
+    with concretely(problem, sampler, loss):
+        check_sides(sampler, problem)
+        sampler.check(problem)
+        loss.check(problem, sampler)
+        sized = sampler.sized(problem, tolerance)
+        shape = shape_of(problem, sized, loss)
+        golds = _golds(problem, shape, split)
+        rule = Rule(sized.m, 0, tolerance)
+        if not shape.integrates:
+            _check_engine(wish.engine, sampler)
+            return Plan(sized, rule, golds)
+        if is_traced(problem, sampler, loss):
+            _check_engine(wish.engine, sampler)
+            return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
+        measured = Plan(sized, rule, _golds(problem, shape, None))
+        longest = _longest(problem, loss, measured)
+        if not longest <= LONG:
+            rule = Rule(sized.m, 0, tolerance, closes_gaps=True)
+            longest = _longest(problem, loss, Plan(sized, rule, measured.golds))
+            _check_length(longest)
+    nodes = nodes_for(longest, step_for(tolerance))
+    few = _few_golds(problem) if shape.atoms and not rule.closes_gaps else 0
+    atoms = atoms_for(longest, tolerance, problem.labels, nodes)
+    work = nodes * atoms.size + PASSES * problem.labels
+    if few and (wish.engine == "atoms" or (wish.engine == "auto" and work < nodes * shape.work)):
+        spread = Rule(sized.m, nodes, tolerance, atoms=atoms, golds=few)
+        return Plan(sized, spread, 0 if split is False else few, len(problem.weights) * work)
+    _check_engine(wish.engine, sampler)
+    if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
+        golds = 0
+    work = shape.work + golds * shape.work_of_a_gold
+    if golds and not shape.together:
+        work = golds * shape.work
+    terms = len(problem.weights) * nodes * work
+    return Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds, terms)
+
+
+def _few_golds(problem: Problem) -> int:
+    """The most golds any input has; 0 where they are many."""
+    targets = problem.targets
+    if isinstance(targets, Golds):
+        most = targets.labels.shape[-1]
+    else:
+        rows = np.asarray(problem.population_rows)
+        most = int(np.max(np.count_nonzero(rows, axis=-1)))
+    return most if most <= FEW_GOLDS else 0
+
+
+def _check_engine(engine: str, sampler: Sampler) -> None:
+    """Atoms were asked for where there are none."""
+    if engine == "atoms":
+        raise refuse(
+            "engine",
+            f"got 'atoms' for {sampler!r}",
+            f"independent draws, a loss that is a softmax over candidates, at most {FEW_GOLDS} "
+            "golds an input, and concrete values",
+            "Leave engine out: it takes atoms where they serve.",
+        )
+
+
+def _longest(problem: Problem, loss: ExactLoss, plan: Plan) -> float:
+    """The length of the rule in log t that the widest input needs."""
+    measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
+    return float(np.max(np.asarray(measure(problem, loss, plan))))
+
+
+def _check_length(longest: float) -> None:
+    """Refuse scores that spread over so many nats, in so many steps, that it takes hours."""
+    if not longest <= LONGEST:
+        raise refuse(
+            "scores",
+            f"corrected, they spread over {longest:.3g} nats, in more than {MOST} steps",
+            f"at most {LONGEST:.0g} nats besides {MOST} wide gaps",
+            "Divide them by a temperature, or set labels that no one picks to -inf, and their "
+            "population to 0.",
+        )
+
+
+class Shape(NamedTuple):
+    """What shapes alone tell of a problem, a sampler and a loss.
+
+    `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
+    is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `atoms`: labels may be spread
+    on them. `together`: second moments of all golds come together.
+    """
+
+    coupled: bool
+    separable: bool
+    integrates: bool
+    plain: bool
+    atoms: bool
+    size: int
+    work: int
+    work_of_a_gold: int
+
+    @property
+    def together(self) -> bool:
+        """Whether the second moments of all golds come at once."""
+        return (self.separable or self.plain) and self.integrates and not self.coupled
+
+
+def shape_of(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
+    """From the first input; JAX computes nothing for it."""
+
+    def parts(inputs):
+        scores, _, seen = inputs
+        law = bind(sampler, seen, 0).law(scores, problem.popularity)
+        asked = ask(problem, loss, Plan(sampler, Rule(sampler.m, 2, 0.01), 0), (scores, seen))
+        at = asked.at(0, scores)
+        own = at.integrates, at.takes_atoms and not asked.coupled
+        return law, asked.coupled, law.separable(scores), own
+
+    first = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
+    plain = is_numpy(problem.scores)
+    found = parts(first) if plain else eqx.filter_eval_shape(parts, first)
+    law, coupled, factors, (integrates, atoms) = found
+    return Shape(
+        bool(coupled),
+        factors is not None,
+        bool(integrates),
+        plain,
+        bool(atoms),
+        law.size,
+        law.work,
+        law.work_of_a_gold,
+    )
+
+
+def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"]:
+    """The lengths of the rule in log t, for each input and, where they differ, each gold."""
+
+    def row(inputs):
+        scores, targets, seen = inputs
+        population = share_of(targets, scores)
+        asked = ask(problem, loss, plan, (scores, seen))
+
+        def length(gold, share):
+            return asked.at(gold, share).length
+
+        if not asked.coupled:
+            return length(0, population)
+        which = top_k(population, plan.golds)[1]
+        lengths = each(lambda gold: length(gold, one_hot(gold, scores)), which)
+        return namespace(lengths).max(lengths)
+
+    return each(row, input_rows(problem))
+
+
+def input_rows(problem: Problem) -> tuple[Array, Population, Seen]:
+    """What is asked input by input: scores, population, and what proposals read besides."""
+    return problem.score_rows, problem.target_rows, problem.seen_rows
+
+
+def ask(
+    problem: Problem, loss: ExactLoss, plan: Plan, at: tuple[Array, Seen], *, prepared: bool = False
+) -> Expectations:
+    """The expectations of one input: of one law, or of one for each gold if proposals read it."""
+    scores, seen = at
+
+    def law(gold):
+        return bind(plan.sampler, seen, gold).law(scores, problem.popularity)
+
+    if reads_gold(plan.sampler, problem.sides):
+        return expectations_by_gold(loss, scores, law, plan.rule, prepared=prepared)
+    one = law(None)
+    return expectations(loss, scores, one.prepared() if prepared else one, plan.rule)
+
+
+_compiled_lengths = eqx.filter_jit(_lengths)
+
+
+def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:
+    """How many golds take moments of their own; 0 where all are taken together."""
+    if split is False and not shape.coupled:
+        return 0
+    if is_traced(problem):
+        return problem.labels if split or shape.coupled else 0
+    kept = problem.targets
+    population = np.atleast_2d(np.asarray(kept.shares if isinstance(kept, Golds) else kept))
+    occurs = population > np.finfo(population.dtype).eps / problem.labels
+    most = int(np.max(np.count_nonzero(occurs, axis=-1)))
+    golds = min(problem.labels, 2 ** math.ceil(math.log2(most)))
+    limit = MATRIX if shape.separable or not shape.integrates else CHEAP
+    if split is None and not shape.coupled and golds * problem.labels > limit:
+        return 0
+    return golds
+
+
+def is_separable(problem: Problem, sampler: Sampler) -> bool:
+    """Whether the negatives' law is (`samplers.base.Law.separable`)."""
+    return shape_of(problem, sampler, infonce).separable
