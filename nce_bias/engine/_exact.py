@@ -169,7 +169,11 @@ def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:
         else:
             all_golds = asked.at(0, population)
             sums, error = all_golds.sums(), all_golds.error()
-            squared_means = all_golds.squared_means(plan.golds) if plan.golds else jnp.nan
+            squared_means = jnp.nan
+            if plan.golds == 1:  # its own mean is that of all
+                squared_means = namespace(scores).sum(sums.gradient**2)
+            elif plan.golds:
+                squared_means = all_golds.squared_means(plan.golds)
         xp = namespace(scores, asked.gold_scores)
         lost = xp.any((population > 0) & xp.isneginf(asked.gold_scores))
         model = softmax(scores)

@@ -40,13 +40,15 @@ import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nce_bias.integrals.expectation import Sums
 from nce_bias.integrals.integrand import Integrand
 from nce_bias.numerics.arrays import Array, each, is_numpy, mask, namespace
-from nce_bias.numerics.interpolation import Cells, Lattice, grid_for
+from nce_bias.numerics.interpolation import Cells, Lattice, Steps, cells_of, grid_for
 from nce_bias.numerics.leave_one_out import best, exposure
+from nce_bias.numerics.quadrature import Grid, step_for
 
 #: Largest p-th derivative of the functions that are summed, over p! (2 / pi)^p min(1, z).
 DERIVATIVE = 1.3
@@ -55,7 +57,7 @@ M = 8.0
 #: Nats below the tolerance from which on the largest exposure of a label counts for nothing.
 NOTHING = 8.0
 #: What one atom costs at a node, in points of an interpolation.
-EXPS = 2
+PRODUCTS = 2.0
 
 
 class Taken(NamedTuple):
@@ -72,10 +74,11 @@ class Nodes(NamedTuple):
     """At the nodes `[N]` of the rule: of atoms `[N, a]`, of golds `[N, G]`.
 
     `tilted` is weight e^{-z_+} F, `draws` m / phi_g over what is left of q: the two factors of
-    every moment; `kept` says which golds h are among the negatives of g, `[G, G]`.
+    every moment; `f` is e^{-z}, `kept` says which golds h are among the negatives of g, `[G, G]`.
     """
 
     z: Float[Array, "N a"]
+    f: Float[Array, "N a"]
     z_gold: Float[Array, "N G"]
     z_own: Float[Array, "N G"]
     weight: Float[Array, "N G"]
@@ -116,18 +119,19 @@ class AtomIntegrand(Integrand):
         own_terms = golds.q * at.z_own * f_own
         on_golds = xp.sum(among * own_terms, axis=0)
         hits = xp.sum(drawn * own_terms * xp.diagonal(at.kept), axis=0)
-        f = xp.exp(-at.z)
-        g = xp.sum(drawn, axis=-1) @ (at.z * f)
-        by_negative = _put(rest * cells.read(g), golds.which, on_golds)
-        squares = (at.z**2 * f) @ spread
+        first = at.z * at.f
+        twice = (1 - 1 / law.m) * at.tilted * at.draws**2
+        g, pairs = cells.read(
+            xp.stack([xp.sum(drawn, axis=-1) @ first, xp.sum(twice, axis=-1) @ first**2])
+        )
+        by_negative = _put(rest * g, golds.which, on_golds)
+        squares = (at.z * first) @ spread
         own_squares = (own_terms * at.z_own) @ at.kept.T  # [N, G]: over h among g's negatives
         own_pairs = own_terms**2 @ at.kept.T
         distinct = xp.sum(at.tilted * at.z_gold**2) + xp.sum(
             drawn * (squares[:, None] + own_squares)
         )
         of_hits = 2 * at.z_gold * at.draws * own_terms * xp.diagonal(at.kept)
-        twice = (1 - 1 / law.m) * at.tilted * at.draws**2
-        pairs = cells.read(xp.sum(twice, axis=-1) @ (at.z * f) ** 2)
         together = xp.sum(at.tilted * of_hits) + xp.sum(twice * own_pairs) + rest**2 @ pairs
         return Sums(
             loss + self.offset,
@@ -144,7 +148,7 @@ class AtomIntegrand(Integrand):
         at = self._nodes(cells, cells.spread(rest), own)
         share = xp.where(own.share > 0, own.share, 1.0)
         drawn = at.tilted * at.draws / share
-        g = drawn.T @ (at.z * xp.exp(-at.z))  # [G, a]
+        g = drawn.T @ (at.z * at.f)  # [G, a]
         others = each(lambda on_grid: xp.sum((rest * cells.read(on_grid)) ** 2), g)
         own_terms = own.q * at.z_own * xp.exp(-at.z_own)
         on_golds = (drawn.T @ own_terms) * at.kept  # [g, h]
@@ -175,7 +179,7 @@ class AtomIntegrand(Integrand):
         """The labels that are taken one by one."""
         return mask(most_frequent(self.share, self.rule.golds), len(self.share))
 
-    def _cells(self) -> Cells:
+    def _cells(self) -> Cells | Steps:
         """From the largest exponent down; see `NOTHING`."""
         xp = namespace(self.share)
         usual = xp.where(self._rest > 0, self.log_negative, -xp.inf)
@@ -183,7 +187,7 @@ class AtomIntegrand(Integrand):
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         lattice = self.lattice
         low = top - lattice.spacing * (lattice.size - 1 - lattice.points // 2)
-        return Cells.of(xp.maximum(self.log_negative, low - 1), low, lattice)
+        return cells_of(xp.maximum(self.log_negative, low - 1), low, lattice)
 
     @property
     def lattice(self) -> Lattice:
@@ -191,17 +195,17 @@ class AtomIntegrand(Integrand):
         assert self.rule.atoms is not None
         return self.rule.atoms
 
-    def _nodes(self, cells: Cells, spread: Float[Array, " a"], golds: Taken) -> Nodes:
+    def _nodes(self, cells: Cells | Steps, spread: Float[Array, " a"], golds: Taken) -> Nodes:
         xp, law, grid = namespace(self.share), self._law, self.grid
         index = xp.arange(grid.nodes, dtype=grid.left.dtype)
         log_t = grid.left + grid.step * index
-        z = exposure(log_t, cells.grid)
+        z, f, drawn = self._on_atoms(grid, cells)
         z_gold, z_own = (exposure(log_t, at) for at in (golds.log_gold, golds.log_negative))
         terms = golds.q * -xp.expm1(-z_own)
         kept = xp.ones((len(golds.q),) * 2, z.dtype)
         if law.hits != "keep":
             kept = kept - xp.eye(len(golds.q), dtype=z.dtype)
-        missed = (-xp.expm1(-z) @ spread)[:, None] + terms @ kept.T
+        missed = (drawn @ spread)[:, None] + terms @ kept.T
         left = xp.ones_like(golds.q)
         if law.hits == "exclude":
             left = xp.sum(xp.where(self._taken, 0.0, law.q)) + kept @ golds.q
@@ -210,7 +214,21 @@ class AtomIntegrand(Integrand):
         weight = grid.weight(index)[:, None] * golds.share
         tilted = weight * xp.exp(log_f - z_gold)
         draws = law.m / (1 - missed) / left
-        return Nodes(z, z_gold, z_own, weight, log_f, log_t, tilted, draws, kept)
+        return Nodes(z, f, z_gold, z_own, weight, log_f, log_t, tilted, draws, kept)
+
+    def _on_atoms(self, grid: Grid, cells: Cells | Steps) -> tuple[Array, Array, Array]:
+        """z, e^{-z} and 1 - e^{-z} of atoms at nodes `[N, a]`, by as many exponentials as N + a.
+
+        The nodes' step is a multiple of the atoms' spacing, so log t + lambda takes few values.
+        """
+        lattice = self.lattice
+        each_node, each_atom = np.arange(grid.nodes), np.arange(lattice.size)
+        stride = round(step_for(grid.tolerance) / lattice.spacing)
+        place = stride * each_node[:, None] + each_atom
+        xp = namespace(self.share)
+        along = xp.arange(int(place.max()) + 1, dtype=self.share.dtype)
+        z = exposure(grid.left, cells.grid[0] + lattice.spacing * along)
+        return z[place], xp.exp(-z)[place], -xp.expm1(-z)[place]
 
 
 def atoms_for(length: float, tolerance: float, labels: int, nodes: int) -> Lattice:
@@ -219,7 +237,8 @@ def atoms_for(length: float, tolerance: float, labels: int, nodes: int) -> Latti
     It reaches from the largest weight to where exposures are nothing: at the last node the largest
     is at most e^length times that at the first, which is below the root of the tolerance.
     """
-    return grid_for(length - math.log(tolerance) + NOTHING, tolerance, labels, EXPS * nodes)
+    reach = length - math.log(tolerance) + NOTHING
+    return grid_for(reach, tolerance, step_for(tolerance), labels, PRODUCTS * nodes)
 
 
 def most_frequent(share: Float[Array, " V"], golds: int) -> Int[Array, " G"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nce_bias.integrals.atoms import DERIVATIVE, M
-from nce_bias.numerics.interpolation import CHOICES, Cells, Lattice, grid_for
+from nce_bias.numerics.interpolation import BLOCK, CHOICES, Cells, Lattice, cells_of, grid_for
 
 RNG = np.random.default_rng(0)
 
@@ -34,7 +34,7 @@ def test_polynomials_below_the_degree_are_exact(points, module):
 @pytest.mark.parametrize("tolerance", [1e-4, 1e-8, 1e-12])
 def test_the_bound_holds_and_is_no_fantasy(points, tolerance):
     """For 1 - exp(-e^u), which the integrals sum; relative to itself, M = 8."""
-    spacing = grid_for(1.0, tolerance, 1, 1).spacing  # for the cheapest choice ...
+    spacing = grid_for(1.0, tolerance, 1.0, 1, 1.0).spacing  # for the cheapest choice ...
     lattice = Lattice(2048, spacing, points)
     x: Any = RNG.uniform(-20.0, 3.0, 4000)
     low: Any = np.float64(-25.0 if spacing > 0.02 else x.min() - 1)
@@ -74,13 +74,36 @@ def test_derivatives_are_what_the_bound_takes_them_for(points):
 
 
 def test_the_cheaper_grid_is_taken():
-    few = grid_for(50.0, 1e-13, 10**7, 100)
-    many = grid_for(50.0, 1e-13, 10**3, 100)
-    assert few.points < many.points
-    assert few.size > many.size
+    few = grid_for(50.0, 1e-13, 0.28, 10**3, 100.0)
+    many = grid_for(50.0, 1e-13, 0.28, 10**7, 100.0)
+    assert few.fine is None
+    assert many.fine is not None
+    assert many.fine.points < few.points
+    assert many.fine.size * many.fine.spacing >= many.size * many.spacing >= 50.0
     for lattice in (few, many):
-        assert lattice.error == pytest.approx(1e-13, rel=1e-9)
-        assert lattice.size * lattice.spacing >= 50.0
+        assert 1e-14 < lattice.error <= 1e-13  # the spacing is rounded to divide the step
+        assert 0.28 / lattice.spacing == pytest.approx(round(0.28 / lattice.spacing), rel=1e-12)
+
+
+@pytest.mark.parametrize("module", [np, jnp])
+def test_two_steps_hold_the_bound_of_both(module):
+    lattice = grid_for(20.0, 1e-9, 0.28, 10**7, 100.0)
+    assert lattice.fine is not None
+    x = module.asarray(RNG.uniform(-10.0, 3.0, 2 * BLOCK + 1))  # more than a block of them
+    cells = cells_of(x, module.asarray(-12.0), lattice)
+    truth = -np.expm1(-np.exp(np.asarray(x)))
+    on_grid = -module.expm1(-module.exp(cells.grid))
+    read = np.asarray(cells.read(module.stack([on_grid, 2 * on_grid])))
+    worst = np.max(np.abs(read - [truth, 2 * truth]) / truth, axis=-1)
+    assert np.all(worst <= [M * lattice.error, 2 * M * lattice.error])
+    assert worst[0] > 1e-3 * lattice.error  # and it is no fantasy
+    c = RNG.uniform(size=len(x))
+    total = float(cells.spread(module.asarray(c)) @ on_grid)
+    assert abs(total - c @ truth) <= M * lattice.error * (c @ truth)
+    # on a fine grid eight times as wide the bound is not kept
+    coarser = lattice._replace(fine=lattice.fine._replace(spacing=8 * lattice.fine.spacing))
+    off = np.asarray(cells_of(x, module.asarray(-12.0), coarser).read(on_grid)) - truth
+    assert np.max(np.abs(off) / truth) > M * lattice.error
 
 
 def test_what_lies_beyond_an_end_is_put_there():
