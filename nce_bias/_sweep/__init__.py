@@ -1,46 +1,47 @@
 """Many problems, samplers, losses and m at once: one table, one row per cell.
 
 The cells are the product problems x samplers x m x losses, in that order whatever order they finish
-in. A cell that cannot be computed becomes a row that says why; an interrupt keeps what is done.
+in. A cell that cannot be computed becomes a row that says why; an interrupt keeps what is done, and
+a folder keeps it beyond the end of the process.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-import warnings
+import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from nce_bias._checks import refuse
 from nce_bias._gate import random_key
 from nce_bias._progress import Bar
-from nce_bias._sweep.cells import FAILED, Cell, compute
+from nce_bias._sweep.collected import Collected
 from nce_bias._sweep.grid import (
     Negatives,
+    check_executor,
     check_method,
     listed_losses,
     named_negatives,
     named_problems,
 )
-from nce_bias.engine.moments import SCALARS
+from nce_bias._sweep.plan import How, planned
+from nce_bias._sweep.store import Store
+from nce_bias._sweep.table import (
+    NOT_RUN,
+    made_here,
+    table_of,
+    warn_of_deaths,
+    warn_of_interrupt,
+    warn_of_loss,
+)
 from nce_bias.losses import infonce
-from nce_bias.presets import Preset
 from nce_bias.problem import Problem
-from nce_bias.provenance import provenance
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["sweep"]
-
-#: The status of cells that an interrupt left out.
-NOT_RUN = "not run: interrupted"
 
 
 def sweep(  # noqa: PLR0913
@@ -52,7 +53,8 @@ def sweep(  # noqa: PLR0913
     method: str = "exact",
     key: PRNGKeyArray | int | None = None,
     draws: int | None = None,
-    executor: Executor | None = None,
+    executor: Executor | int | None = None,
+    folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The moments of every problem with every sampler, m and loss, as a tidy table.
@@ -74,12 +76,23 @@ def sweep(  # noqa: PLR0913
     key, draws : PRNG key or seed, int
         For Monte Carlo alone. Cell i uses ``jax.random.fold_in(key, i)``: cells are independent,
         and the same whichever of them runs first or where.
-    executor : concurrent.futures.Executor, optional
-        Where cells are computed; default here, one after another. Threads share what is compiled
-        and take any sampler. Processes each compile for themselves and need problems, samplers and
-        losses that pickle (a proposal that is a lambda does not); start them by
-        ``multiprocessing.get_context("spawn")``, since JAX does not survive a fork. They compute in
-        the caller's precision.
+    executor : int or concurrent.futures.Executor, optional
+        Where cells are computed; default here, one after another, which is the quickest for small
+        cells: they need no processes, and share what is compiled. For long sweeps a number,
+        ``executor=4``: that many fresh processes, which end with the sweep, however it ends. What
+        was under way when one of them died is tried again, each cell with a process to itself; one
+        that kills this too is a failed row. Any other executor (threads, Dask's
+        ``client.get_executor()``, mpi4py's) is used as it is and stays open.
+
+        Threads share what is compiled and take any sampler. Processes each compile for themselves,
+        need problems, samplers and losses that pickle (a proposal that is a lambda does not), and
+        compute in the caller's precision. A script that starts processes needs
+        ``if __name__ == "__main__":``; a pool of one's own needs
+        ``multiprocessing.get_context("spawn")``, since JAX does not survive a fork.
+    folder : path, optional
+        Where finished cells are kept, each in a small file written whole or not at all. The same
+        call with the same folder goes on where the last was killed or interrupted, computes no cell
+        twice and gives the same table; failed cells are tried again. See the notes.
     progress : bool
         Show a progress bar after two seconds, if standard error is a terminal.
 
@@ -99,7 +112,9 @@ def sweep(  # noqa: PLR0913
     ------
     ValueError
         Something that is no problem, sampler, preset, loss or method; functions without `ms` or
-        `ms` without functions; Monte Carlo without key and draws. Nothing is computed then.
+        `ms` without functions; Monte Carlo without key and draws; with `folder`, one that holds
+        other files, or a proposal or loss that cannot be told from others. Nothing is computed
+        then.
 
     Notes
     -----
@@ -108,6 +123,22 @@ def sweep(  # noqa: PLR0913
     to few sizes. Without replacement and `nb.top` compile for each m. A function that writes
     ``lambda`` *inside* makes a new proposal each time, which compiles each time: define the
     proposal outside.
+
+    A cell is kept in `folder` under a fingerprint: a digest of the problem's arrays, the sampler
+    and the loss with all they hold, method, key, draws, precision, and of what computes (version
+    and source of this library, version of JAX, backend). Any number of sweeps may share a folder, at
+    once too; each reads the cells it asks for, under whatever names. A function of a user's own
+    goes by its bytecode, constants, defaults, closed-over values and the globals it reads, and
+    theirs in turn: two lambdas of one text that hold different numbers are two proposals. What it
+    reads of files, and attributes set on a module while the program runs, is not seen. Objects that
+    hold what can be neither read nor pickled (locks, open files) are refused, unless they have an
+    attribute ``fingerprint``, a string. Number of cores, XLA's flags and NumPy's version, which may
+    move last digits, are no part.
+
+    Columns that say how a row was made (``seconds``, ``commit``, ...) are those of the run that
+    computed it. A cell that is damaged on disk is set aside with a warning and computed again;
+    cells of another version of the library are never used, and a warning names them. Where the
+    disk is full the table still comes back, and what was written stays.
 
     Examples
     --------
@@ -121,61 +152,18 @@ def sweep(  # noqa: PLR0913
     named, negatives = named_problems(problems), named_negatives(samplers, ms)
     wanted = listed_losses(losses)
     check_method(method, key, draws)
-    x64 = jnp.result_type(float) == jnp.float64
+    check_executor(executor)
     seed = None if key is None else random_key(key)
-    cells: list[Cell] = []
-    heads: list[dict[str, Any]] = []
-    for (problem_name, problem), (name, m, drawn) in itertools.product(named.items(), negatives):
-        for loss in [drawn.loss] if isinstance(drawn, Preset) else wanted:
-            options = {} if seed is None else {"key": jax.random.fold_in(seed, len(cells))}
-            options |= {} if draws is None else {"draws": draws}
-            cells.append(Cell((problem, drawn, loss, method, options), x64))
-            sampler = drawn.sampler if isinstance(drawn, Preset) else drawn
-            head = {"problem": problem_name, "negatives": name, "m": m}
-            head["sampler"] = name if isinstance(drawn, Exception) else repr(sampler)
-            head |= {"loss_name": loss.name} | dict.fromkeys(SCALARS, math.nan)
-            heads.append(head | {"method": method, "dtype": str(problem.scores.dtype)})
-    if not cells:
-        raise refuse(
-            "problems, samplers, losses",
-            f"got {len(named)}, {len(negatives)} and {len(wanted)} of them",
-            "at least one of each",
-            "nb.sweep(problem, nb.iid(nb.model(), m=16)) is the shortest sweep.",
-        )
-    rows: dict[int, dict[str, Any]] = {}
+    cells = planned(named, negatives, wanted, How(method, seed, draws))
+    store, made = None if folder is None else Store(folder), made_here()
+    found = Collected(cells, store, made)
+    deaths = 0
     try:
         with Bar(len(cells), "sweep", enabled=progress) as bar:
-            compute(cells, executor, rows, bar)
+            deaths = found.compute(executor, bar)
     except KeyboardInterrupt:
-        warnings.warn(
-            f"sweep: interrupted after {len(rows)} of {len(cells)} cells, which are kept; the "
-            f"others have the status {NOT_RUN!r}.",
-            stacklevel=2,
-        )
-    left = {"status": NOT_RUN, "seconds": math.nan}
-    return _table([head | rows.get(place, left) for place, head in enumerate(heads)])
-
-
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Scalars first, then how they were made; failed cells in `attrs`, and warned of."""
-    import pandas as pd
-
-    made = provenance()
-    last = ["method", "status", "seconds", "dtype", "version", "commit", "jax", "backend"]
-    rows = [{name: made[name] for name in last if name in made} | row for row in rows]
-    columns = dict.fromkeys(name for row in rows for name in row if name not in last)
-    frame = pd.DataFrame(rows, columns=[*columns, *last])
-    failed = [
-        (row, status.removeprefix(FAILED))
-        for row, status in enumerate(frame["status"])
-        if status.startswith(FAILED)
-    ]
-    frame.attrs["failed"] = failed
-    if failed:
-        row, reason = failed[0]
-        warnings.warn(
-            f"sweep: {len(failed)} of {len(frame)} cells failed; the others are complete. See the "
-            f"column status. The first, in row {row}: {reason}",
-            stacklevel=3,
-        )
-    return frame
+        warn_of_interrupt(len(found.rows), len(cells))
+    warn_of_deaths(deaths)
+    warn_of_loss(store)
+    left = {"status": NOT_RUN}
+    return table_of([made | one.head | found.rows.get(i, left) for i, one in enumerate(cells)])

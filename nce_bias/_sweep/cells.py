@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import time
-from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,39 +13,59 @@ from typing import Any
 
 import jax
 
-from nce_bias._progress import Bar
+from nce_bias._checks import refuse
+from nce_bias._sweep.made import MadeBy, made_by
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.presets import Preset
 
 #: How the status of a failed cell begins.
 FAILED = "failed: "
+Row = dict[str, Any]
+#: What is told of each finished cell: its place, and what the table says of it.
+Done = Callable[[int, Row], None]
 
 
 @dataclass
 class Cell:
-    """One computation; a process that receives it unpacks its arrays in the caller's precision."""
+    """One computation; a process that receives it unpacks its arrays in the caller's precision.
+
+    A process with another version of the library or of JAX refuses it, since nobody could tell its
+    numbers from those of the caller's version.
+    """
 
     arguments: Any  # of `_moments`; once sent, their pickle
     x64: bool
+    sender: MadeBy | None = None  # None: it was never sent
 
-    def __getstate__(self) -> tuple[bytes, bool]:
-        return pickle.dumps(self.arguments), self.x64
+    def __getstate__(self) -> tuple[bytes, bool, MadeBy]:
+        return pickle.dumps(self.arguments), self.x64, made_by()
 
-    def __setstate__(self, state: tuple[bytes, bool]) -> None:
-        self.arguments, self.x64 = state
+    def __setstate__(self, state: tuple[bytes, bool, MadeBy]) -> None:
+        self.arguments, self.x64, self.sender = state
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> Row:
         """What the table says of this cell, also where it fails."""
         began = time.perf_counter()
         try:
             with _precision(self.x64):
-                sent = isinstance(self.arguments, bytes)
-                found = _moments(*(pickle.loads(self.arguments) if sent else self.arguments))
-                row = found.to_frame().iloc[0].to_dict()
+                found = _moments(*self._unpacked())
+                row = found.to_frame().iloc[0].to_dict() | {"backend": jax.default_backend()}
         except Exception as error:
-            row = _failed(error)
+            row = failed(error)
         return row | {"seconds": time.perf_counter() - began}
+
+    def _unpacked(self) -> Any:
+        if self.sender is None:
+            return self.arguments
+        if (here := made_by()) != self.sender:
+            raise refuse(
+                "executor",
+                f"its worker has {here}",
+                f"{self.sender}, which the sweep was called with",
+                "Install the same versions where the workers run.",
+            )
+        return pickle.loads(self.arguments)
 
 
 def _precision(x64: bool) -> AbstractContextManager[Any]:
@@ -63,43 +83,10 @@ def _moments(problem, negatives, loss, method, options):
     return engine(problem, negatives, loss, **options)
 
 
-def _failed(error: BaseException) -> dict[str, Any]:
+def failed(error: BaseException) -> Row:
     """What a failed cell says: our own messages as they are, others with their type."""
     own = type(error) is ValueError or isinstance(error, NotImplementedError)
     reason = str(error) if own else f"{type(error).__name__}: {error}"
     if isinstance(error, pickle.PicklingError | AttributeError) and "pickle" in reason:
         reason += ". Define it by name at the top of a module, or use a ThreadPoolExecutor"
     return {"status": f"{FAILED}{' '.join(reason.split())}", "seconds": math.nan}
-
-
-def compute(
-    cells: list[Cell], executor: Executor | None, rows: dict[int, dict[str, Any]], bar: Bar
-) -> None:
-    """Fill `rows`; after an exception they hold every cell that was finished."""
-    if executor is None:
-        for place, cell in enumerate(cells):
-            rows[place] = cell()
-            bar.advance()
-        return
-    futures: dict[Future, int] = {}
-    try:
-        for place, cell in enumerate(cells):
-            try:
-                futures[executor.submit(cell)] = place
-            except BrokenExecutor as error:
-                rows[place] = _failed(error)
-        for future in as_completed(futures):
-            rows[futures[future]] = _received(future)
-            bar.advance()
-    finally:
-        for future, place in futures.items():
-            if not future.cancel() and future.done() and place not in rows:
-                if not isinstance(future.exception(), KeyboardInterrupt):
-                    rows[place] = _received(future)
-
-
-def _received(future: Future) -> dict[str, Any]:
-    try:
-        return future.result()
-    except Exception as error:
-        return _failed(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from typing import Any
 
 import equinox as eqx
@@ -75,6 +76,19 @@ def check_method(method: Any, key: Any, draws: Any) -> None:
             f"got key={key!r} and draws={draws!r} with method={method!r}",
             "both with method='monte_carlo', neither with method='exact'",
             "For Monte Carlo pass method='monte_carlo', key=jax.random.key(0), draws=10_000.",
+        )
+
+
+def check_executor(given: Any) -> None:
+    """One of `concurrent.futures`, or a number of processes."""
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
+        return
+    if given is not None and not isinstance(given, Executor):
+        raise refuse(
+            "executor",
+            f"got {given!r}",
+            "a number of processes, a concurrent.futures.Executor, or None for here",
+            "Pass executor=4, or client.get_executor() of a Dask client.",
         )
 
 
