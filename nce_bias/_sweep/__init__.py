@@ -126,8 +126,8 @@ def sweep(  # noqa: PLR0913
 
     A cell is kept in `folder` under a fingerprint: a digest of the problem's arrays, the sampler
     and the loss with all they hold, method, key, draws, precision, and of what computes (version
-    and source of this library, version of JAX, backend). Any number of sweeps may share a folder, at
-    once too; each reads the cells it asks for, under whatever names. A function of a user's own
+    and source of this library, version of JAX, backend). Any number of sweeps may share a folder,
+    at once too; each reads the cells it asks for, under whatever names. A function of a user's own
     goes by its bytecode, constants, defaults, closed-over values and the globals it reads, and
     theirs in turn: two lambdas of one text that hold different numbers are two proposals. What it
     reads of files, and attributes set on a module while the program runs, is not seen. Objects that

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 
 from nce_bias._checks import refuse
-from nce_bias._sweep.made import MadeBy, made_by
+from nce_bias._sweep import made
+from nce_bias._sweep.made import MadeBy
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.presets import Preset
@@ -39,7 +40,7 @@ class Cell:
     sender: MadeBy | None = None  # None: it was never sent
 
     def __getstate__(self) -> tuple[bytes, bool, MadeBy]:
-        return pickle.dumps(self.arguments), self.x64, made_by()
+        return pickle.dumps(self.arguments), self.x64, made.made_by()
 
     def __setstate__(self, state: tuple[bytes, bool, MadeBy]) -> None:
         self.arguments, self.x64, self.sender = state
@@ -58,7 +59,7 @@ class Cell:
     def _unpacked(self) -> Any:
         if self.sender is None:
             return self.arguments
-        if (here := made_by()) != self.sender:
+        if (here := made.made_by()) != self.sender:
             raise refuse(
                 "executor",
                 f"its worker has {here}",

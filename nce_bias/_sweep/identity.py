@@ -29,7 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from nce_bias._checks import is_traced
 
 ATOMS = {type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented)}
 #: Attributes of a class that say nothing of what it computes, or say it a second time.
@@ -104,9 +107,9 @@ class Walk:
             self._pickled(thing)
 
     def _array(self, array: Any) -> None:
-        if isinstance(array, jax.core.Tracer):
+        if is_traced(array):
             raise Unidentified("a value that JAX is tracing")
-        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
             self.put("key", str(jax.random.key_impl(array)))
             array = jax.random.key_data(array)
         values = np.asarray(array)
@@ -116,7 +119,7 @@ class Walk:
         else:
             weak = str(getattr(array, "weak_type", False))
             self.put("array", values.dtype.str, str(values.dtype), str(values.shape), weak)
-            self.hash.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+            self.hash.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 
     def _once(self, thing: Any) -> None:
         """A function, a class or a module, which may lead back to itself."""

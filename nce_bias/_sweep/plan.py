@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from nce_bias._checks import refuse
+from nce_bias._sweep import made
 from nce_bias._sweep.cells import Cell, Row
 from nce_bias._sweep.grid import Ready
 from nce_bias._sweep.identity import Unidentified, digest
-from nce_bias._sweep.made import made_by
 from nce_bias.engine.moments import SCALARS
 from nce_bias.losses import Loss
 from nce_bias.presets import Preset
@@ -82,7 +82,7 @@ class Fingerprints:
 
     def __init__(self) -> None:
         settings = [str(getattr(jax.config, name, None)) for name in SETTINGS]
-        self._made = [*made_by(), jax.default_backend(), *settings]
+        self._made = [*made.made_by(), jax.default_backend(), *settings]
         self._known: dict[int, tuple[Any, str]] = {}  # the object too, so that its id stays its own
 
     def of(self, planned: Planned) -> str | None:

@@ -103,39 +103,54 @@ def _until_a_death(
     What is finished is taken out of `left`. Raises BrokenExecutor where `alone` and no process
     starts.
     """
-    waiting, flying = iter(tuple(left)), dict[Future, int]()
-
-    def receive(future: Future) -> None:
-        place = flying[future]
-        _tell(place, future, done)
-        del flying[future], left[place]
-
     with Workers(workers) as pool:
         if alone:
             pool.submit(started).result()
+        # Two for each worker, so that none waits; one where it is to be known which it was.
+        flight = Flight(left, done, pool, 1 if alone else 2 * workers)
         try:
-            # Two for each worker, so that none waits; one where it is to be known which it was.
-            while True:
-                free = (1 if alone else 2 * workers) - len(flying)
-                for place in itertools.islice(waiting, free):
-                    flying[pool.submit(left[place])] = place
-                if not flying:
-                    return []
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    if isinstance(error := future.exception(), BrokenExecutor):
-                        raise error
-                    receive(future)
+            while flight.fill():
+                flight.land()
+            return []
         except BrokenExecutor:
             pass
         finally:  # also after Ctrl-C
-            for future in [future for future in flying if future.done()]:
-                if isinstance(future.exception(), Exception | None) and not _is_broken(future):
-                    receive(future)
-    return sorted(flying.values()) or [next(iter(left))]
+            flight.rescue()
+    return sorted(flight.flying.values()) or [next(iter(left))]
 
 
-def _is_broken(future: Future) -> bool:
-    return isinstance(future.exception(), BrokenExecutor)
+class Flight:
+    """Cells under way in one pool, no more than `most` at a time."""
+
+    def __init__(self, left: dict[int, Cell], done: Done, pool: Executor, most: int) -> None:
+        self.flying: dict[Future, int] = {}
+        self._left, self._done, self._pool, self._most = left, done, pool, most
+        self._waiting = iter(tuple(left))
+
+    def fill(self) -> bool:
+        """Send more; whether any is under way."""
+        for place in itertools.islice(self._waiting, self._most - len(self.flying)):
+            self.flying[self._pool.submit(self._left[place])] = place
+        return bool(self.flying)
+
+    def land(self) -> None:
+        """Wait for one and receive it; raises BrokenExecutor."""
+        for future in wait(self.flying, return_when=FIRST_COMPLETED).done:
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                raise error
+            self._receive(future)
+
+    def rescue(self) -> None:
+        """Receive what else is finished."""
+        for future in [future for future in self.flying if future.done()]:
+            if not isinstance(future.exception(), BrokenExecutor):
+                self._receive(future)
+
+    def _receive(self, future: Future) -> None:
+        place = self.flying[future]
+        _tell(place, future, self._done)
+        del self.flying[future], self._left[place]
 
 
 def _tell(place: int, future: Future, done: Done) -> None:
@@ -143,7 +158,7 @@ def _tell(place: int, future: Future, done: Done) -> None:
         row = future.result()
     except BrokenExecutor as error:
         row = _broken(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # it ended another process, or thread, than this one
         row = failed(error)
     done(place, row)
 

@@ -23,11 +23,11 @@ from typing import Any
 
 from nce_bias._checks import refuse
 from nce_bias._files import replacing
+from nce_bias._sweep import made
 from nce_bias._sweep.cells import Row
-from nce_bias._sweep.made import made_by
 
 SECONDS = "seconds.txt"
-NAME = re.compile(r"(?P<library>.+-[0-9a-f]{8})-[0-9a-f]{32}\.json(?P<damaged>\.damaged)?")
+NAME = re.compile(r"(?P<library>.+-[0-9a-f]{8})-[0-9a-f]{32}\.json(\.damaged)?")
 LINE = re.compile(r"([0-9a-f]{32}) (\d\S*)")
 #: Seconds after which what a killed process was writing is no other process's work in progress.
 STALE = 600.0
@@ -87,7 +87,7 @@ class Store:
             self.lost.append(error)
 
     def _path(self, fingerprint: str) -> Path:
-        return self.folder / f"{made_by().library}-{fingerprint}.json"
+        return self.folder / f"{made.made_by().library}-{fingerprint}.json"
 
     def _check(self, names: list[str]) -> None:
         """Refuse other files, say a word about cells of another version."""
@@ -101,13 +101,14 @@ class Store:
                 "a folder of a sweep's own, new or empty at first",
                 "Name another, or a new one inside it.",
             )
-        made = {match["library"] for match in known.values() if match and not match["damaged"]}
-        if made - {made_by().library}:
+        ours = made.made_by().library
+        libraries = {match["library"] for match in known.values() if match}
+        if others := sorted(libraries - {ours}):
             warnings.warn(
-                f"sweep: {self.folder} also holds cells of another version of the library "
-                f"({', '.join(sorted(made - {made_by().library}))}; this one is "
-                f"{made_by().library}). They are left alone and not used; what this version has "
-                "not computed there is computed. Remove them by their names' beginning.",
+                f"sweep: {self.folder} also holds cells of another version of the library ("
+                f"{', '.join(others)}; this one is {ours}). They are left alone and not used: what "
+                "this version has not computed there is computed. Remove them by how their names "
+                "begin.",
                 stacklevel=4,
             )
 

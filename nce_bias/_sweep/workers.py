@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.connection import Connection
+from typing import Any
 
 
 class Workers:
@@ -21,9 +21,8 @@ class Workers:
     def __init__(self, count: int) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._theirs, self._ours = spawn.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(
-            count, mp_context=spawn, initializer=_begin, initargs=(self._theirs,)
-        )
+        ends: Any = (self._theirs,)
+        self._pool = ProcessPoolExecutor(count, mp_context=spawn, initializer=_begin, initargs=ends)
 
     def __enter__(self) -> ProcessPoolExecutor:
         return self._pool
@@ -40,12 +39,12 @@ def started() -> None:
     """Nothing: a process that does it has started."""
 
 
-def _begin(pipe: Connection) -> None:
+def _begin(pipe: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
 
 
-def _end_with(pipe: Connection) -> None:
+def _end_with(pipe: Any) -> None:
     """Wait for nothing to come."""
     try:
         pipe.recv_bytes()
