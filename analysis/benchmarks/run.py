@@ -23,6 +23,7 @@ from analysis.benchmarks import (
     page,
     paper_figure,
     sampling,
+    sweeps,
     targets,
 )
 from nce_bias.provenance import write_meta
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "cost": cost,
     "atoms": atoms,
     "sampling": sampling,
+    "sweeps": sweeps,
 }
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"

@@ -26,6 +26,7 @@ from analysis.benchmarks import (
     plain_numpy,
     run,
     sampling,
+    sweeps,
     targets,
     timing,
 )
@@ -248,6 +249,7 @@ def test_tables_of_tiny_sizes(monkeypatch):
         "accuracy": accuracy.run(labels=6, sizes=(1, 3)),
         "cost": cost.run(with_replacement=((5, 2),), split=((5, 2),), without=((5, 2),), count=1),
         "atoms": atoms.run(sizes=((300, 2, True),), count=1),
+        "sweeps": sweeps.run(cells=3, labels=5),
         "sampling": sampling.run(labels=8, sizes=(2,), draws={True: 4000}, count=1),
         "imports": imports.run(count=1, programs=("pass", "import jax")),
         "paper_figure": paper_figure.run(steps=2, count=1),

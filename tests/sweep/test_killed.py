@@ -82,11 +82,10 @@ def test_killed_and_started_again(kills, tmp_path, monkeypatch):
     monkeypatch.setenv(small.BAD, "exit")  # whatever is computed from here on ends everything
     table, undisturbed, again = (small.swept(place) for place in (folder, whole, folder))
     assert list(table["status"]) == ["ok"] * 60
-    same = {"check_exact": True}
     pd.testing.assert_frame_equal(
-        table.drop(columns="seconds"), undisturbed.drop(columns="seconds"), **same
+        table.drop(columns="seconds"), undisturbed.drop(columns="seconds"), check_exact=True
     )
-    pd.testing.assert_frame_equal(again, table, **same)  # the seconds, too
+    pd.testing.assert_frame_equal(again, table, check_exact=True)  # the seconds, too
 
 
 @pytest.mark.slow
