@@ -39,6 +39,7 @@ from nce_bias.engine._pull_back import ScoreModel, pull_back
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import (
     LOSSES,
+    Additive,
     Corrected,
     Loss,
     binary_nce,
@@ -93,6 +94,7 @@ __all__ = [
     "LOSSES",
     "PROPOSALS",
     "SAMPLERS",
+    "Additive",
     "Audit",
     "Corrected",
     "FixedPoint",

@@ -47,7 +47,7 @@ class Declared(eqx.Module):
         return self.function(*read)
 
     def __repr__(self) -> str:
-        return _name(self.function)
+        return name_of(self.function)
 
 
 class Bound(eqx.Module):
@@ -85,7 +85,7 @@ class Bound(eqx.Module):
         return self.function(**{name: given[name] for name in self.reads})
 
     def __repr__(self) -> str:
-        return _name(self.function)
+        return name_of(self.function)
 
 
 def proposal(function: Callable[..., Any], reads: Iterable[str]) -> Declared:
@@ -120,7 +120,7 @@ def names_read(node: Any, sides: Collection[str]) -> tuple[str, ...] | None:
 
     Raises ValueError for a name that the problem has nothing for.
     """
-    names = node.reads if isinstance(node, Declared) else _required(node)
+    names = node.reads if isinstance(node, Declared) else required(node)
     if names is None or names == KNOWN[:2]:
         return None
     unknown = [name for name in names if name not in (*KNOWN, *sides)]
@@ -129,7 +129,7 @@ def names_read(node: Any, sides: Collection[str]) -> tuple[str, ...] | None:
     if unknown:
         has = ", ".join(sides) if sides else "none"
         raise refuse(
-            f"proposal {_name(node)}",
+            f"proposal {name_of(node)}",
             f"reads {', '.join(map(repr, names))}, and {unknown[0]!r} is neither of "
             f"{', '.join(KNOWN)} nor a side of the problem (which has {has})",
             "names that the problem has something for",
@@ -170,7 +170,7 @@ def _reads_by_name(node: Any, sides: Collection[str]) -> bool:
     return names_read(node, sides) is not None
 
 
-def _required(function: Any) -> tuple[str, ...] | None:
+def required(function: Any) -> tuple[str, ...] | None:
     """Parameters without defaults; None where there is no telling, or any number."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -181,7 +181,8 @@ def _required(function: Any) -> tuple[str, ...] | None:
     return tuple(p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD)
 
 
-def _name(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """What a function is called in a message."""
     if isinstance(function, eqx.Module):
         return repr(function)
     return getattr(function, "__name__", type(function).__name__)

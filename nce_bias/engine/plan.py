@@ -87,7 +87,7 @@ def plan_at_once(
 ) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
     foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
-    if compiled or foreign or not sampler.portable or is_traced(problem, sampler, loss):
+    if compiled or foreign or not _portable(sampler, loss) or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, wish)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, wish)
@@ -100,10 +100,15 @@ def terms(problem: Problem, sampler: Sampler, loss: Loss, tolerance: float) -> i
     """How many numbers the integrals of a problem sum, from shapes and score ranges alone."""
     check_asked(problem, sampler, loss)
     assert isinstance(loss, ExactLoss)
-    if sampler.portable and not is_traced(problem, sampler):
+    if _portable(sampler, loss) and not is_traced(problem, sampler):
         problem, sampler = to_numpy(problem), to_numpy(sampler)
     with np.errstate(all="ignore"):
         return plan_for(problem, sampler, loss, Wish(tolerance)).terms
+
+
+def _portable(sampler: Sampler, loss: ExactLoss) -> bool:
+    """Whether NumPy computes everything; a loss that says nothing leaves it to the sampler."""
+    return sampler.portable and getattr(loss, "portable", lambda _: True)(sampler)
 
 
 def _foreign_calls(problem: Problem, sampler: Sampler) -> int:

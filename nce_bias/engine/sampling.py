@@ -219,7 +219,10 @@ class _Source(eqx.Module):
         if corrected is None or law is not own:
             corrected = self.loss.corrected(self.scores, law, self.sampler.m)
         value, (by_gold, by_negatives) = jax.value_and_grad(self.loss.value, (0, 1))(
-            corrected.gold[gold], corrected.negatives_of(gold)[labels], present
+            corrected.gold[gold],
+            corrected.negatives_of(gold)[labels],
+            present,
+            **corrected.read(gold, labels),
         )
         picked = jnp.concatenate([by_gold[None] + 1, jnp.where(present, by_negatives, 0.0)])
         labels = jnp.concatenate([gold[None], labels])

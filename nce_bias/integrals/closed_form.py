@@ -1,14 +1,26 @@
 r"""The moments of losses that add up over candidates, in closed form.
 
-With D_+ the gold's corrected score, D_y a negative's, N_y its number of copies and sigma the
-logistic function, the loss is softplus(-D_+) + sum_y N_y softplus(D_y) and its gradient
+For a gold g the loss is h_+(s_g) + sum_y N_y h_y with N_y the copies of y among the negatives. With
+h'_+ and h'_y the derivatives by the scores of the gold and of y, and e_y that of h_y by the gold's
+score (0 where h does not read it), its gradient is
 
-    v - e_g,      v_g = sigma(D_+) + N_g sigma(D_g),      v_y = N_y sigma(D_y).
+    r_g = h'_+ + S + N_g h'_g,      r_y = N_y h'_y,      S = sum_y N_y e_y.
 
 Only the first two moments of the copies occur. E[N_y | g] is minus the derivative of log F_g at 0,
-E[N_y (N_y - 1) | g] the coincidences there (`samplers.base.Law`), so every sampler has both.
+E[N_y (N_y - 1) | g] the coincidences there, Cov(N_y, N_z | g) the second derivative
+(`samplers.base.Law`): every sampler has them. With mu_y = E[N_y | g],
 
-Source: Gutmann & Hyvärinen (2010); THEORY of the documentation, section 4.
+    E[r_g] = h'_+ + mu.e + mu_g h'_g,         E[r_y] = mu_y h'_y,
+    E||r||^2 = sum_y E[N_y^2] h'_y^2 + E(h'_+ + S)^2 + 2 h'_g E[(h'_+ + S) N_g],
+    E[S^2] = (mu.e)^2 + e.c,    E[S N_g] = mu_g mu.e + c_g,    c_y = Cov(N_y, S | g).
+
+c is what a pairwise h asks besides. Of independent draws it is mu_y (e_y - mu.e / m), and those of
+the parts of a sum add up; of other laws it is the derivative of the copies along e.
+
+Binary losses are those of h_+ = softplus(-D), h = softplus(D), without e.
+
+Source: Gutmann & Hyvärinen (2010); THEORY of the documentation, section 4; the pairwise case is
+derived here.
 """
 
 from __future__ import annotations
@@ -20,8 +32,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from nce_bias.integrals.expectation import Expectation, Gram, Sums
-from nce_bias.integrals.spread import separable_squares
-from nce_bias.numerics.arrays import Array, namespace, sigmoid, softplus
+from nce_bias.integrals.spread import covariance_along, pair_square, separable_squares
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.samplers import Law
 
 
@@ -32,8 +44,10 @@ class ClosedForm(Expectation):
     ----------
     law : Law
         Of the negatives, given each gold.
-    gold, negatives : [V]
-        Corrected scores D of each label as the gold and as a negative.
+    gold, negative : pair of [V]
+        h_+ and h at the scores of all labels, and their derivatives by these.
+    pair : [V], optional
+        The derivative of h by the gold's score: `share` is then on one gold alone.
     share : [V]
         How often each label is the gold.
     """
@@ -42,8 +56,9 @@ class ClosedForm(Expectation):
 
     share: Float[Array, " V"]
     law: Law
-    gold: Float[Array, " V"]
-    negatives: Float[Array, " V"]
+    gold: tuple[Float[Array, " V"], Float[Array, " V"]]
+    negative: tuple[Float[Array, " V"], Float[Array, " V"]]
+    pair: Float[Array, " V"] | None = None
 
     @property
     def length(self) -> Float[Array, ""]:
@@ -52,41 +67,59 @@ class ClosedForm(Expectation):
 
     def error(self) -> Float[Array, ""]:
         """Rounding alone."""
-        xp = namespace(self.gold)
-        return xp.asarray(64 * jnp.finfo(self.gold.dtype).eps, self.gold.dtype)
+        xp = namespace(self.share)
+        return xp.asarray(64 * jnp.finfo(self.share.dtype).eps, self.share.dtype)
+
+    @property
+    def _slopes(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
+        """h'_+ of the golds that occur and h' of the labels that are drawn, 0 elsewhere."""
+        xp = namespace(self.share, self.gold[1], self.negative[1])
+        drawn = self.law.counts(xp.ones_like(self.share)) > 0
+        return (
+            xp.where(self.share > 0, self.gold[1], 0.0),
+            xp.where(drawn, self.negative[1], 0.0),
+        )
 
     def sums(self) -> Sums:
         """See `Expectation`; `concentration` is NaN: no softmax over the candidates."""
-        law, share, gold = self.law, self.share, self.gold
-        xp = namespace(gold, self.negatives, share)
-        nothing = xp.zeros_like(self.negatives)
-        picked, hit = sigmoid(self.negatives), sigmoid(gold)
-        copies, gold_copies = law.counts(share), law.own_hits(nothing)
-        pairs = law.coincidences(nothing, picked)
-        by_gold = -share * sigmoid(-gold)
-        gold_loss = xp.where(share > 0, share * softplus(-gold), 0.0)
-        own = xp.sum(by_gold) + xp.sum(share * gold_copies * picked)
-        square = xp.sum(copies * picked**2) + xp.sum(
-            share * (pairs + hit**2 + 2 * hit * gold_copies * picked)
+        law, share, (of_gold, slope) = self.law, self.share, self._slopes
+        xp = namespace(slope, of_gold, share)
+        nothing = xp.zeros_like(slope)
+        copies, own_copies = law.counts(share), law.own_hits(nothing)
+        pairs, hit = law.coincidences(nothing, slope), 1 + of_gold
+        by_gold, by_negative = share * of_gold, copies * slope
+        square = xp.sum(copies * slope**2) + xp.sum(
+            share * (pairs + hit**2 + 2 * hit * own_copies * slope)
         )
+        if self.pair is not None:
+            total, e = xp.sum(share), xp.where(copies > 0, self.pair, 0.0)
+            once = copies @ e / xp.where(total > 0, total, 1.0)  # E[S]
+            along = covariance_along(law, share, e)
+            square = square + 2 * once * xp.sum(share * (hit + own_copies * slope))
+            square = square + e @ along + total * once**2
+            square = square + 2 * xp.sum(xp.where(share > 0, along * slope, 0.0))
+            by_gold = by_gold + share * once
+        loss = xp.sum(xp.where(share > 0, share * self.gold[0], 0.0))
         return Sums(
-            loss=xp.sum(gold_loss) + xp.sum(copies * softplus(self.negatives)),
+            loss=loss + xp.sum(xp.where(copies > 0, copies * self.negative[0], 0.0)),
             by_gold=by_gold,
-            by_negative=copies * picked,
-            own=own,
+            by_negative=by_negative,
+            own=xp.sum(by_gold) + xp.sum(share * own_copies * slope),
             square=square,
             concentration=xp.full((), xp.nan, square.dtype),
         )
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""
-        law, share = self.law, self.share
-        picked, missed = jax.nn.sigmoid(self.negatives), -jax.nn.sigmoid(-self.gold)
-        nothing = jnp.zeros_like(picked)
+        law, share, (of_gold, slope) = self.law, self.share, self._slopes
+        if self.pair is not None:
+            e = jnp.where(law.counts(share) > 0, self.pair, 0.0)
+            return pair_square(gram, law, share, of_gold, (slope, e))
+        nothing = jnp.zeros_like(slope)
         if law.separable(nothing) is not None:
-            return share @ separable_squares(gram, law, nothing, picked, missed)[0]
+            return share @ separable_squares(gram, law, nothing, slope, of_gold)[0]
         units = jnp.eye(len(share), dtype=share.dtype)
-        means = jax.lax.map(law.counts, units) * picked + missed * units
+        means = jax.lax.map(law.counts, units) * slope + of_gold * units
         spread = -jax.jacrev(lambda z: law.tilted(z)[1](share))(nothing)
         second = jnp.einsum("g,ga,gb->ab", share, means, means)
-        return jnp.sum(gram.to_dense() * (second + spread * picked[:, None] * picked))
+        return jnp.sum(gram.to_dense() * (second + spread * slope[:, None] * slope))

@@ -12,7 +12,9 @@ mean^T / m; a fixed set has none; those of the parts of a sum add up. With w_c =
 follows from G w_c, one vector-Jacobian and one Jacobian-vector product for each node and c, for all
 golds together, and from the diagonal of G, once.
 
-Losses that add up over candidates are the same with sigma(D) for z and no integral.
+Losses that add up over candidates are the same with h' for z and no integral. Where what a negative
+adds depends on the gold's score, the gradient is h'_+ e + (diag(h') + e e'^T) n with e' the
+derivatives by it, of one gold at a time: `pair_square`.
 
 **Where this is not to be had.** The covariance without replacement is no such sum. There the second
 moment is taken as a matrix, diag(gamma) minus the Hessian of the potential: V Hessian-vector
@@ -30,7 +32,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from nce_bias.integrals.expectation import Gram
-from nce_bias.numerics.arrays import Array
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.samplers import Law
 
 Labels = Float[Array, " V"]
@@ -81,3 +83,54 @@ def dense_square(
     second = jnp.diag(selected) - jax.jacrev(gradient)(no_shift, share)
     crossed = means + jnp.diag(share)
     return jnp.sum(gram.to_dense() * (second - crossed - crossed.T + jnp.diag(share)))
+
+
+def covariance_along(law: Law, share: Labels, values: Labels) -> Labels:
+    """sum_z Cov(N_y, N_z) values_z for every y, where `share` is on one gold, times that share."""
+    xp = namespace(share, values)
+    nothing = xp.zeros_like(values)
+    if law.separable(nothing) is None:
+
+        def moved(z):
+            return law.tilted(z)[1](jnp.asarray(share)) @ values
+
+        return -jax.grad(moved)(jnp.asarray(nothing))
+    total, found = xp.sum(share), nothing
+    for part in law.repeated():
+        copies = part.counts(share)
+        mean = copies @ values / xp.where(total > 0, total * part.m, 1.0)
+        found = found + copies * (values - mean)
+    return found
+
+
+def pair_square(
+    gram: Gram, law: Law, share: Labels, of_gold: Labels, slopes: tuple[Labels, Labels]
+) -> Float[Array, ""]:
+    """E||J^T r||^2 of one gold, on which `share` is, times that share.
+
+    r = h'_+ unit + M n with M = diag(slope) + unit e^T; `slopes` are (slope, e), `of_gold` is h'_+.
+    """
+    slope, e = slopes
+    total = jnp.sum(share)
+    safe = jnp.where(total > 0, total, 1.0)
+    unit = share / safe
+    times = gram.times
+
+    def moved(copies):
+        """M n."""
+        return slope * copies + unit * (e @ copies)
+
+    mean = of_gold * unit + moved(law.counts(share) / safe)
+    nothing = jnp.zeros_like(slope)
+    if law.separable(nothing) is None:
+        covariance = -jax.jacrev(lambda z: law.tilted(z)[1](unit))(nothing)
+        matrix = jnp.diag(slope) + unit[:, None] * e
+        spread = jnp.sum(gram.to_dense() * (matrix @ covariance @ matrix.T))
+    else:
+        along = times(unit)
+        columns = slope**2 * gram.diagonal + 2 * slope * e * along + e**2 * (along @ unit)
+        spread = jnp.zeros(())
+        for part in law.repeated():
+            copies = part.counts(share) / safe
+            spread = spread + copies @ columns - moved(copies) @ times(moved(copies)) / part.m
+    return total * (mean @ times(mean) + spread)

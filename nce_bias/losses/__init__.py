@@ -38,8 +38,9 @@ place of m q_y for the negatives. No gradient flows through q.
 A loss of your own is any object with the four members of `Loss`; `monte_carlo` takes it as it is.
 """
 
+from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, ExactLoss, Loss, check_loss
-from nce_bias.losses.binary import Binary, binary_nce, negative_sampling
+from nce_bias.losses.binary import binary_nce, negative_sampling
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
     CandidateSoftmax,
@@ -67,7 +68,7 @@ LOSSES = {
 
 __all__ = [
     "LOSSES",
-    "Binary",
+    "Additive",
     "CandidateSoftmax",
     "Corrected",
     "ExactLoss",

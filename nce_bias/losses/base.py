@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import numpy as np
@@ -20,16 +20,70 @@ from nce_bias.samplers.base import Chances
 CORRECTIONS = ("none", "log_q", "log_mq")
 
 
+class Besides(eqx.Module):
+    """What a loss reads besides scores, of one input.
+
+    `log_counts` and `by_gold`: log E[copies of y | g] = log_counts_y + by_gold_g(y), None where no
+    one reads it. `pairwise`: what a negative adds depends on the gold's score. `gold`: that score,
+    once it is known whose gold it is.
+    """
+
+    m: int | Float[Array, ""]
+    labels: int = eqx.field(static=True)
+    pairwise: bool = eqx.field(static=True, default=False)
+    log_counts: Float[Array, " V"] | None = None
+    by_gold: Float[Array, "V V_or_1"] | None = None
+    gold: Float[Array, ""] | None = None
+
+    @property
+    def coupled(self) -> bool:
+        """Whether any of it depends on the gold."""
+        return self.pairwise or self.by_gold is not None
+
+    def of(self, gold: int | Int[Array, ""], scores: Float[Array, " V"]) -> Besides:
+        """That of one gold."""
+        counts = self.log_counts
+        if counts is not None and self.by_gold is not None:
+            counts = counts + self.by_gold[gold]
+        if counts is not None:  # of a label that is never drawn no one asks
+            xp = namespace(counts)
+            counts = xp.where(xp.isneginf(counts), 0.0, counts)
+        return Besides(self.m, self.labels, self.pairwise, counts, None, scores[gold])
+
+    def at(self, gold: Int[Array, ""], labels: Int[Array, " m"]) -> dict[str, Any]:
+        """By name, for one set of negatives of one gold."""
+        counts = self.log_counts
+        found = {} if counts is None else {"log_count": self.of(gold, counts).log_counts[labels]}
+        return found | {"m": self.m, "labels": self.labels}
+
+
 class Corrected(eqx.Module):
     """The scores of one input after corrections.
 
     A negative y of gold g has the score negatives_y + by_gold_g(y); `by_gold` has one column where
     the second part is the same for all labels, and a column for each label where it is not.
+    `besides` is what a loss reads that is no score (`nce_bias.losses.functions`).
     """
 
     gold: Float[Array, " V"]
     negatives: Float[Array, " V"]
     by_gold: Float[Array, "V V_or_1"] | None = None
+    besides: Besides | None = None
+
+    @property
+    def coupled(self) -> bool:
+        """Whether what a negative adds depends on the gold, so that each gold is asked alone."""
+        return self.by_gold is not None or (self.besides is not None and self.besides.coupled)
+
+    @property
+    def by_law(self) -> bool:
+        """Whether anything but scores comes from the law of the negatives: corrections, counts."""
+        counts = self.besides is not None and self.besides.log_counts is not None
+        return self.by_gold is not None or counts
+
+    def read(self, gold: Int[Array, ""], labels: Int[Array, " m"]) -> dict[str, Any]:
+        """What `Loss.value` is given by name besides scores; nothing unless the loss reads it."""
+        return {} if self.besides is None else self.besides.at(gold, labels)
 
     def negatives_of(self, gold: int | Int[Array, ""]) -> Float[Array, " V"]:
         """The scores of all labels as negatives of one gold."""
@@ -37,7 +91,8 @@ class Corrected(eqx.Module):
 
     def of(self, gold: int | Int[Array, ""]) -> Corrected:
         """With the scores of negatives that one gold has."""
-        return Corrected(self.gold, self.negatives_of(gold))
+        besides = None if self.besides is None else self.besides.of(gold, self.gold)
+        return Corrected(self.gold, self.negatives_of(gold), None, besides)
 
 
 @runtime_checkable
@@ -77,7 +132,10 @@ class Loss(Protocol):
     def value(
         self, gold: Float[Array, ""], negatives: Float[Array, " m"], present: Bool[Array, " m"]
     ) -> Float[Array, ""]:
-        """The loss on one candidate set, from corrected scores; differentiable in both."""
+        """The loss on one candidate set, from corrected scores; differentiable in both.
+
+        With `Corrected.besides` it is given more, by name.
+        """
         ...
 
     def check(self, problem: Problem, sampler: Sampler) -> None:
@@ -132,6 +190,8 @@ def correct(
     if gold == negatives == "none":
         return Corrected(scores, scores)
     chances = law.log_chances(len(scores), inclusion)
+    if negatives == "none":
+        return Corrected(scores - _own(law, gold, m, chances), scores)
     if chances is not None or inclusion:
         log_counts, by_gold = law.log_counts(scores) if chances is None else chances[1:]
         taken, by_gold = log_counts - (_log(m, scores) if negatives == "log_q" else 0.0), -by_gold

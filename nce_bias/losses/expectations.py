@@ -32,7 +32,8 @@ class Expectations(NamedTuple):
 def expectations(loss: ExactLoss, scores: Float[Array, " V"], law: Law, rule: Rule) -> Expectations:
     """By lot where the law is one of several and the loss takes something off the scores."""
     corrected = loss.corrected(scores, law, rule.m)
-    lot = None if corrected.negatives is scores else law.by_lot()
+    plain = corrected.negatives is scores and not corrected.by_law
+    lot = None if plain else law.by_lot()
 
     def included(share, golds):
         if rule.atoms:
@@ -44,7 +45,7 @@ def expectations(loss: ExactLoss, scores: Float[Array, " V"], law: Law, rule: Ru
         def alone(gold, share):
             return loss.expectation(law, corrected.of(gold), share, rule)
 
-        return Expectations(alone, corrected.by_gold is not None, included, corrected.gold)
+        return Expectations(alone, corrected.coupled, included, corrected.gold)
 
     def by_lot(gold, share):
         def given(law):
@@ -54,7 +55,7 @@ def expectations(loss: ExactLoss, scores: Float[Array, " V"], law: Law, rule: Ru
         return Lottery(share, lot, given)
 
     first = loss.corrected(scores, lot.first, rule.m)
-    return Expectations(by_lot, first.by_gold is not None, included, first.gold)
+    return Expectations(by_lot, first.coupled, included, first.gold)
 
 
 def expectations_by_gold(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from nce_bias._checks import refuse
 from nce_bias.integrals import AtomIntegrand, Integrand, Rule
 from nce_bias.losses.base import Corrected, check_gold, correct
-from nce_bias.losses.binary import Binary
+from nce_bias.losses.additive import Additive
 from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
@@ -31,6 +31,11 @@ class CandidateSoftmax(eqx.Module):
     negatives: str = eqx.field(static=True)
     competes: bool = eqx.field(static=True, default=True)
     inclusion: bool = eqx.field(static=True, default=False)
+
+    @property
+    def corrects(self) -> bool:
+        """Whether anything is taken off the negatives' scores."""
+        return self.negatives != "none"
 
     def corrected(
         self, scores: Float[Array, " V"], law: Law, m: int | Float[Array, ""]
@@ -82,7 +87,7 @@ class CandidateSoftmax(eqx.Module):
         return self.name
 
 
-def with_inclusion(loss: CandidateSoftmax | Binary) -> CandidateSoftmax | Binary:
+def with_inclusion(loss: CandidateSoftmax | Additive) -> CandidateSoftmax | Additive:
     """`loss` with E[copies of y among the negatives | gold] in place of m q_y.
 
     Published code corrects by the one-draw q whatever the draw. Where that is with replacement the
@@ -100,7 +105,7 @@ def with_inclusion(loss: CandidateSoftmax | Binary) -> CandidateSoftmax | Binary
 
     Source: Horvitz & Thompson (1952).
     """
-    if loss.negatives == "none":
+    if not loss.corrects:
         raise refuse(
             "loss",
             f"{loss.name} corrects no score",
