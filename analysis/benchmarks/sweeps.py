@@ -33,7 +33,7 @@ def run(*, cells: int = CELLS, labels: int = LABELS) -> pd.DataFrame:
             began = time.perf_counter()
             table = nb.sweep(problems, sampler, folder=place, progress=False)
             rates[name] = cells / (time.perf_counter() - began)
-            assert (table["status"] == "ok").all()
+            assert set(table["status"]) == {"ok"}
     return pd.DataFrame(
         {"cells": name, "rate": rate, "ratio": rate / rates["in memory"]}
         for name, rate in rates.items()

@@ -27,6 +27,10 @@ The binary losses add up over candidates, softplus(-D) for the gold and softplus
 `negative_sampling`       s                 s                   Mikolov et al. (2013)
 ========================  ================  ==================  ====================================
 
+Both are `Additive`: any h_+(s_g) + sum_k h(s_g, s_k) is exact with every sampler, from the first
+two moments of the copies of each label. `bpr`, `one_vs_each`, `hinge`, `ccl`, `gbce`, `siglip`,
+`spectral`, `jsd` and `nwj` are such (`nce_bias.losses.named`), and so is one of your own.
+
 `debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are known by Monte
 Carlo alone.
 
@@ -41,6 +45,17 @@ A loss of your own is any object with the four members of `Loss`; `monte_carlo` 
 from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, ExactLoss, Loss, check_loss
 from nce_bias.losses.binary import binary_nce, negative_sampling
+from nce_bias.losses.named import (
+    bpr,
+    ccl,
+    gbce,
+    hinge,
+    jsd,
+    nwj,
+    one_vs_each,
+    siglip,
+    spectral,
+)
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
     CandidateSoftmax,
@@ -75,14 +90,23 @@ __all__ = [
     "Loss",
     "Reweighted",
     "binary_nce",
+    "bpr",
+    "ccl",
     "check_loss",
     "debiased",
+    "gbce",
     "hard_reweighted",
+    "hinge",
     "infonce",
+    "jsd",
     "negative_sampling",
+    "nwj",
+    "one_vs_each",
     "ranking_nce",
     "sampled_softmax",
     "sampled_softmax_both",
     "self_normalized",
+    "siglip",
+    "spectral",
     "with_inclusion",
 ]

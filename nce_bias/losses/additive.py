@@ -1,4 +1,4 @@
-r"""Losses that add up over candidates,
+r"""Losses that add up over candidates.
 
     loss = h_+(s_g) + sum_k h(s_g, s_{y_k}),
 

@@ -52,9 +52,12 @@ class Besides(eqx.Module):
 
     def at(self, gold: Int[Array, ""], labels: Int[Array, " m"]) -> dict[str, Any]:
         """By name, for one set of negatives of one gold."""
-        counts = self.log_counts
-        found = {} if counts is None else {"log_count": self.of(gold, counts).log_counts[labels]}
-        return found | {"m": self.m, "labels": self.labels}
+        found: dict[str, Any] = {"m": self.m, "labels": self.labels}
+        if self.log_counts is not None:
+            counts = self.of(gold, self.log_counts).log_counts
+            assert counts is not None
+            found["log_count"] = counts[labels]
+        return found
 
 
 class Corrected(eqx.Module):

@@ -42,6 +42,7 @@ class Written(eqx.Module):
     slope: Callable[[Any], Any] = eqx.field(static=True)
 
     def __call__(self, score: Float[Array, "*_"]) -> Float[Array, "*_"]:
+        """Its value."""
         return self.function(score)
 
 
@@ -74,14 +75,13 @@ class Function(eqx.Module):
             )
         names = required(function)
         known = [name for name in names or () if name in KNOWN]
-        if not known and len(names or (own,)) == 1:
+        if names is None or (not known and len(names) == 1):
             return cls(function, own, (own,))
         allowed = [name for name in KNOWN if own == "negative" or name in ("gold", "m", "labels")]
-        unknown = [name for name in names or () if name not in allowed]
-        if names is None or unknown or not names:
+        if not names or not set(names) <= set(allowed):
             raise refuse(
                 f"loss {loss}",
-                f"its function of the {own} reads {', '.join(map(repr, names or ())) or 'nothing'}",
+                f"its function of the {own} reads {', '.join(map(repr, names)) or 'nothing'}",
                 f"one parameter, or parameters among {', '.join(allowed)}",
                 "Rename them, or give parameters of its own a default.",
             )

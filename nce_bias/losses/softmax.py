@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
 from nce_bias.integrals import AtomIntegrand, Integrand, Rule
-from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.additive import Additive
+from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler

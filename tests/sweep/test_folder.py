@@ -106,7 +106,7 @@ def test_lambdas_of_one_text_are_told_apart(tmp_path):
     assert repr(one) == repr(two)  # by their words alone they would be one cell
     folder = tmp_path / "cells"
     table = nb.sweep(PROBLEM, {"one": one, "two": two}, folder=folder, progress=False)
-    assert table["loss"].nunique() == 2
+    assert len(set(table["loss"])) == 2
     assert digest(colder(1.0)) == digest(colder(1.0)) != digest(colder(2.0))
     again = nb.sweep(PROBLEM, {"one": nb.iid(colder(1.0), 2)}, folder=folder, progress=False)
     assert list(again["loss"]) == list(table["loss"][:1])
