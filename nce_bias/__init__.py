@@ -75,6 +75,7 @@ from nce_bias.proposals import (
 )
 from nce_bias.samplers import (
     SAMPLERS,
+    either,
     iid,
     poisson,
     top,
@@ -123,6 +124,7 @@ __all__ = [
     "check_sampler",
     "data",
     "debiased",
+    "either",
     "exact",
     "fixed_point",
     "from_probabilities",

@@ -15,6 +15,7 @@ Source: THEORY of the project's documentation, "The Laplace potential".
 
 from nce_bias.samplers._concatenation import Concatenation, ConcatenationLaw
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw, without_replacement
+from nce_bias.samplers._either import Either, EitherLaw, either
 from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
 from nce_bias.samplers._top import Top, TopLaw, top
@@ -38,6 +39,8 @@ __all__ = [
     "ConcatenationLaw",
     "DistinctHits",
     "DistinctHitsLaw",
+    "Either",
+    "EitherLaw",
     "Iid",
     "IidLaw",
     "Law",
@@ -53,6 +56,7 @@ __all__ = [
     "UntilDistinctLaw",
     "WithoutReplacement",
     "WithoutReplacementLaw",
+    "either",
     "iid",
     "poisson",
     "top",

@@ -140,7 +140,9 @@ def _coincidences_between(
     xp = namespace(z, squares)
     directions = xp.moveaxis(first.u * squares[..., None, :], -2, 0)
     along = each(lambda values: b.copies_along(z, values), directions)
-    return xp.sum(xp.moveaxis(first.r, -2, 0) * along, axis=0)
+    hits = b.own_hits(z)  # the separable form is of labels that are not the gold
+    off_gold = xp.sum(xp.moveaxis(first.r, -2, 0) * (along - directions * hits), axis=0)
+    return off_gold + squares * a.own_hits(z) * hits
 
 
 class Concatenation(Sampler):

@@ -13,6 +13,7 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
 ``("poisson", inclusion)``             the same, chances given: row g of ``inclusion`` for gold g
 ``("top", m)``                         the m highest-scoring wrong labels, ties to the lower index
 ``("concat", [sampler, ...])``         independent samplers, all their negatives together
+``("either", [(sampler, share), ..])``  the negatives of one of them, drawn by lot
 =====================================  ==========================================================
 """
 
@@ -118,6 +119,14 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
             )
             probability = np.repeat(probability, len(more)) * np.tile(chance, len(probability))
         return probability, labels
+    if kind == "either":
+        drawn = [(share, *draws(part, gold, scores)) for part, share in spec[1]]
+        slots = max(labels.shape[1] for _, _, labels in drawn)
+        sets = [
+            np.pad(labels, ((0, 0), (0, slots - labels.shape[1])), constant_values=ABSENT)
+            for _, _, labels in drawn
+        ]
+        return np.concatenate([long(share) * chance for share, chance, _ in drawn]), np.vstack(sets)
     raise ValueError(f"no sampler called {kind!r}")
 
 
