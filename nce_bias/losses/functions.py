@@ -3,10 +3,10 @@
 A function of an additive loss or of a log-sum is elementwise: it takes arrays and gives an array,
 with what `jax.numpy` has. Its parameters without defaults may be any of
 
-    gold        the gold's corrected score            m         the number of negatives asked for
-    negative    a negative's corrected score          labels    V
-    log_count   log E[copies of this negative's label | gold], which is log(m q) for independent
-                draws (by q_y / (1 - q_g) where the gold is excluded)
+- `gold`, `negative`: the corrected scores of the gold and of a negative;
+- `log_count`: log E[copies of this negative's label | gold], which is log(m q) for independent
+  draws (by q_y / (1 - q_g) where the gold is excluded);
+- `m`, `labels`: the number of negatives asked for, and V;
 
 in any order. One parameter of another name is the function's own score: the gold's or a negative's.
 

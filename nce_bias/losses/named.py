@@ -1,19 +1,19 @@
 r"""Published losses that add up over candidates, each a line of functions (`Additive`).
 
-=================  ===========================================  ==================================
-loss               formula, D = s_y - s_g                       source
-=================  ===========================================  ==================================
-`bpr`              sum_k softplus(D_k)                          Rendle et al. (2009)
-`one_vs_each`      sum_k softplus(D_k) / E[copies]              Titsias (2016), subsampled
-`hinge(margin)`    sum_k max(0, margin + D_k)                   Weston et al. (2010), without ranks
+=================  ============================================  ==================================
+loss               formula, D = s_y - s_g                        source
+=================  ============================================  ==================================
+`bpr`              sum_k softplus(D_k)                           Rendle et al. (2009)
+`one_vs_each`      sum_k softplus(D_k) / E[copies]               Titsias (2016), subsampled
+`hinge(margin)`    sum_k max(0, margin + D_k)                    Weston et al. (2010), no ranks
 `ccl(...)`         1 - s_g + weight mean_k max(0, s_k - margin)  Mao et al. (2021), cosine scores
-`gbce(t)`          beta softplus(-s_g) + sum_k softplus(s_k)    Petrov & Macdonald (2023)
-`siglip(t, b)`     softplus(-(t s_g + b)) + sum_k               Zhai et al. (2023), one row of the
-                   softplus(t s_k + b)                          batch
-`spectral`         -2 s_g + mean_k s_k^2                        HaoChen et al. (2021)
-`jsd`              softplus(-s_g) + mean_k softplus(s_k)        Nowozin et al. (2016)
-`nwj`              -s_g + mean_k e^{s_k - 1}                    Nguyen et al. (2010)
-=================  ===========================================  ==================================
+`gbce(t)`          beta softplus(-s_g) + sum_k softplus(s_k)     Petrov & Macdonald (2023)
+`siglip(t, b)`     softplus(-(t s_g + b)) + sum_k                Zhai et al. (2023), one row of the
+                   softplus(t s_k + b)                           batch
+`spectral`         -2 s_g + mean_k s_k^2                         HaoChen et al. (2021)
+`jsd`              softplus(-s_g) + mean_k softplus(s_k)         Nowozin et al. (2016)
+`nwj`              -s_g + mean_k e^{s_k - 1}                     Nguyen et al. (2010)
+=================  ============================================  ==================================
 
 A mean divides by the m that was asked for, also where hits are dropped. gBCE has beta = alpha (t (1
 - 1 / alpha) + 1 / alpha) with alpha = m / (V - 1); t = 0 is binary cross entropy, t = 1 calibrates
@@ -78,7 +78,7 @@ def hinge(margin: float = 1.0) -> Additive:
 def ccl(weight: float = 150.0, margin: float = 0.4) -> Additive:
     """1 - s_g + weight mean_k max(0, s_k - margin): the cosine contrastive loss of SimpleX.
 
-    >>> ccl(weight=300, margin=0.9)
+    >>> ccl(weight=300.0, margin=0.9)
     ccl(weight=300, margin=0.9)
 
     The scores are cosines, as they are. Raises ValueError for what is no finite number.

@@ -82,7 +82,8 @@ class EitherLaw(Law):
     ) -> Float[Array, "*N V"]:
         if not is_numpy(exposures, values):
             return super().copies_along(exposures, values)
-        copies = self.copies_by_gold(exposures, np.arange(exposures.shape[-1]))
+        golds: Any = np.arange(exposures.shape[-1])
+        copies = self.copies_by_gold(exposures, golds)
         return np.sum(copies * values[..., None, :], axis=-1)
 
     def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
@@ -124,7 +125,7 @@ class EitherLaw(Law):
         none = xp.isneginf(total)  # no lot leaves anything: weights of no consequence, not NaN
         return total, xp.exp(xp.where(none, -xp.inf, weighted - xp.where(none, 0.0, total)))
 
-    def _tilted_mean(self, exposures, given: list):
+    def _tilted_mean(self, exposures: Array, given: list[Any]) -> Any:
         _, chances = self._mean([part.log_laplace(exposures) for part in self.parts])
         zero = namespace(exposures).zeros_like(exposures)
         return sum((c * one for c, one in zip(chances, given, strict=True)), zero)
