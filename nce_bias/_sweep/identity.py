@@ -7,7 +7,8 @@ by its source. An object may say itself what it is, by an attribute ``fingerprin
 
 What is seen by none of this: files and environment variables that a function reads, and values that
 a program puts into another module while it runs. What can be read by none of this is refused.
-Bytecode and versions change with Python's: then digests differ though numbers may not.
+Bytecode and versions change with Python's: then digests differ though numbers may not. A package of
+one's own that is installed anew under its old version is taken for the old one.
 
 >>> one, two = (lambda s, p, t=t: s / t for t in (1.0, 2.0))
 >>> digest(one) == digest(two)
@@ -42,6 +43,9 @@ ASIDE = frozenset(
     "__match_args__ __firstlineno__ __static_attributes__ __annotate_func__ __annotations_cache__ "
     "__parameters__ __orig_bases__".split()
 )
+
+#: Where Python's own modules are; a user's may have a name of theirs.
+STANDARD = Path(dis.__file__).parent
 
 
 class Unidentified(TypeError):
@@ -138,10 +142,10 @@ class Walk:
     def _function(self, function: types.FunctionType) -> None:
         home = str(function.__globals__.get("__name__"))
         code, installed = function.__code__, version_of(home)
-        if installed:
+        self._code(code)
+        if installed:  # its version says what its globals are
             self.put("function of", installed, home, code.co_qualname)
         else:
-            self._code(code)
             self._globals(function, sorted(set(names_in(code))))
         self.all("closure", [contents(cell) for cell in function.__closure__ or ()])
         self.all("defaults", [function.__defaults__, function.__kwdefaults__])
@@ -206,7 +210,7 @@ class Walk:
         self.all("pickled", parts)
 
     def _unordered(self, things: Iterable[Any]) -> None:
-        self.put("set", *sorted(digest(thing) for thing in things))
+        self.put(type(things).__name__, *sorted(digest(thing) for thing in things))
 
     def _mapping(self, mapping: dict[Any, Any]) -> None:
         self.all("mapping", [part for item in mapping.items() for part in item])
@@ -270,20 +274,27 @@ def imported(thing: Any) -> str | None:
 
 @functools.cache
 def version_of(module: str) -> str | None:
-    """The package and version that a module is of; None for one of a user's own."""
+    """Package and version of an installed module; None for one of a user's own."""
     top = module.partition(".")[0]
     if top == __name__.partition(".")[0]:
         return top  # whose version is part of every fingerprint
-    if top in sys.stdlib_module_names and top != "__main__":
-        return f"python {platform.python_version()}"
+    if top in ("__main__", "__mp_main__"):
+        return None  # also where what started it is installed, as pytest is
     found = sys.modules.get(top)
-    places = [getattr(found, "__file__", None) or "", *getattr(found, "__path__", [])]
-    if not any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places):
-        return None
+    places = [getattr(found, "__file__", None), *getattr(found, "__path__", [])]
+    paths = [Path(place) for place in places if place]
+    if any({"site-packages", "dist-packages"} & set(path.parts) for path in paths):
+        return f"{top} {_version(top, found)}"
+    if top in sys.stdlib_module_names and all(path.is_relative_to(STANDARD) for path in paths):
+        return f"python {platform.python_version()}"
+    return None
+
+
+def _version(top: str, found: Any) -> str:
     version = getattr(found, "__version__", None)
-    if not isinstance(version, str):
-        try:
-            version = importlib.metadata.version(top)
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
-    return f"{top} {version}"
+    if isinstance(version, str):
+        return version
+    try:
+        return importlib.metadata.version(top)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

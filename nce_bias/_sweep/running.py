@@ -164,4 +164,4 @@ def _tell(place: int, future: Future, done: Done) -> None:
 
 
 def _broken(error: BrokenExecutor) -> dict[str, str]:
-    return {"status": f"{failed(error)['status']} {AGAIN}"}
+    return {"status": f"{failed(error)['status'].rstrip('. ')}. {AGAIN}"}
