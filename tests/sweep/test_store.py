@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pickle
 import time
 
 import numpy as np
@@ -124,6 +125,18 @@ def test_a_disk_that_fills_while_bytes_are_on_their_way(folder, monkeypatch):
 
 
 # --- versions
+
+
+def test_a_cell_may_be_sent_on(monkeypatch):
+    """A scheduler that unpacks it and packs it again, as Dask's, changes nothing."""
+    cell = Cell((small.PROBLEM, nb.iid(nb.uniform(), 2), nb.infonce, "exact", {}), True)
+    once = pickle.loads(pickle.dumps(cell))
+    ours = made.made_by()
+    monkeypatch.setattr(made, "made_by", lambda: ours._replace(version="0.2.0"))  # the scheduler
+    twice = pickle.loads(pickle.dumps(once))
+    monkeypatch.undo()
+    here, *sent = (dict(one() | {"seconds": 0.0}) for one in (cell, once, twice))
+    assert sent == [here, here] and here["status"] == "ok"
 
 
 def test_a_worker_of_another_version_is_refused(monkeypatch):

@@ -1,14 +1,17 @@
 """Which cells a dead worker costs: by pools that die when they are told to, in this process."""
 
 import concurrent.futures
+import pickle
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import Any
 
 import pytest
 
+import nce_bias as nb
 from nce_bias._sweep import running, workers
 from nce_bias._sweep.cells import FAILED, Cell
+from tests.sweep import small
 
 FINISHED = {"status": "ok"}
 
@@ -167,6 +170,24 @@ def test_a_pool_of_the_callers_says_what_to_do(monkeypatch):
     assert [rows[place]["status"] for place in (1, 2)] == [
         f"failed: BrokenExecutor: {what}. {running.AGAIN}" for what in ("a worker died", "no more")
     ]
+
+
+def test_an_executor_that_packs_at_once_loses_what_does_not_pack_alone():
+    class Packing(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            try:
+                packed = pickle.dumps(fn)
+            except Exception as error:
+                raise TypeError("Could not serialize object of type LLGExpr") from error
+            return super().submit(pickle.loads(packed))
+
+    samplers = {"mine": nb.iid(lambda s, p: s, 2), "uniform": nb.iid(nb.uniform(), 2)}
+    with Packing(1) as packing, pytest.warns(UserWarning, match="1 of 2 cells failed"):
+        found = nb.sweep(small.PROBLEM, samplers, executor=packing)
+    assert found["status"][1] == "ok"
+    assert "<lambda>" in found["status"][0] and found["status"][0].endswith(
+        ". Define it by name at the top of a module, or use a ThreadPoolExecutor"
+    )
 
 
 def test_a_thread_that_exits_is_a_failed_row():
