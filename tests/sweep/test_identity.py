@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
-from nce_bias._sweep import identity
+from nce_bias._sweep import packages
 from nce_bias._sweep.identity import Unidentified, digest
 from tests.sweep import read_by_test
 
@@ -377,22 +377,22 @@ SETS = "names = {'a', 'b', 'c'}\nf = lambda s, p: s if 'a' in names and 'b' in {
 
 
 def test_whose_a_module_is():
-    assert identity.version_of("nce_bias.losses.base") == "nce_bias"
-    assert identity.version_of("jax.numpy") == f"jax {jax.__version__}"
-    assert identity.version_of("os.path") == f"python {sys.version.split()[0]}"
-    assert identity.version_of("tests.sweep.small") is None
-    assert identity.version_of("__main__") is None  # pytest here, and installed
+    assert packages.version_of("nce_bias.losses.base") == "nce_bias"
+    assert packages.version_of("jax.numpy") == f"jax {jax.__version__}"
+    assert packages.version_of("os.path") == f"python {sys.version.split()[0]}"
+    assert packages.version_of("tests.sweep.small") is None
+    assert packages.version_of("__main__") is None  # pytest here, and installed
 
 
 def test_a_module_of_ones_own_under_a_name_of_pythons(monkeypatch, tmp_path):
     shadow = types.ModuleType("shelve")
     shadow.__file__ = str(tmp_path / "shelve.py")
     monkeypatch.setitem(sys.modules, "shelve", shadow)
-    identity.version_of.cache_clear()
-    assert identity.version_of("shelve") is None
+    packages.version_of.cache_clear()
+    assert packages.version_of("shelve") is None
     monkeypatch.undo()
-    identity.version_of.cache_clear()
-    assert identity.version_of("shelve") == identity.version_of("os")
+    packages.version_of.cache_clear()
+    assert packages.version_of("shelve") == packages.version_of("os")
 
 
 def test_a_function_written_into_an_installed_module(monkeypatch):
@@ -408,8 +408,8 @@ def test_a_function_written_into_an_installed_module(monkeypatch):
 def test_an_installed_function_goes_by_its_version(monkeypatch):
     before = digest(closure(np.linalg.norm))
     monkeypatch.setattr(np, "__version__", "0.0.1")
-    identity.version_of.cache_clear()
+    packages.version_of.cache_clear()
     assert digest(closure(np.linalg.norm)) != before
     monkeypatch.undo()
-    identity.version_of.cache_clear()
+    packages.version_of.cache_clear()
     assert digest(closure(np.linalg.norm)) == before

@@ -100,7 +100,8 @@ def test_remains_of_the_killed_go_and_work_in_progress_stays(folder):
     for name, age in (("old", store.STALE + 9), ("new", 0)):
         path = folder / f".partial-{name}"
         path.touch()
-        os.utime(path, times=(time.time() - age,) * 2)
+        then = time.time() - age
+        os.utime(path, times=(then, then))
     small.swept(folder, 1)
     assert [path.name for path in folder.iterdir() if path.name[0] == "."] == [".partial-new"]
 
