@@ -64,7 +64,7 @@ test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the
 	$(FLOORS)/bin/python -m pytest --numprocesses auto --dist worksteal -p no:cacheprovider \
 		$(FLOORS_TESTS)
 
-test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, and the page on them
+test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, the page on them, Dask
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
 
 test-browser: $(STAMP)  ## the page of an audit in headless Chromium, which has to be there

@@ -129,11 +129,12 @@ def sweep(  # noqa: PLR0913
     and source of this library, version of JAX, backend). Any number of sweeps may share a folder,
     at once too; each reads the cells it asks for, under whatever names. A function of a user's own
     goes by its bytecode, constants, defaults, closed-over values and the globals it reads, and
-    theirs in turn: two lambdas of one text that hold different numbers are two proposals. What it
-    reads of files, and attributes set on a module while the program runs, is not seen. Objects that
-    hold what can be neither read nor pickled (locks, open files) are refused, unless they have an
-    attribute ``fingerprint``, a string. Number of cores, XLA's flags and NumPy's version, which may
-    move last digits, are no part.
+    theirs in turn: two lambdas of one text that hold different numbers are two proposals. Functions
+    of installed packages go by name and version. What a function reads of files, and attributes set
+    on a module while the program runs, is not seen. Objects that hold what can be neither read nor
+    pickled (locks, open files) are refused, unless they have an attribute ``fingerprint``, a
+    string. Number of cores, XLA's flags and NumPy's version, which may move last digits, are no
+    part.
 
     Columns that say how a row was made (``seconds``, ``commit``, ...) are those of the run that
     computed it. A cell that is damaged on disk is set aside with a warning and computed again;

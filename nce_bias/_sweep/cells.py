@@ -40,6 +40,8 @@ class Cell:
     sender: MadeBy | None = None  # None: it was never sent
 
     def __getstate__(self) -> tuple[bytes, bool, MadeBy]:
+        if self.sender is not None:  # on its way through a scheduler, as with Dask: passed on
+            return self.arguments, self.x64, self.sender
         return pickle.dumps(self.arguments), self.x64, made.made_by()
 
     def __setstate__(self, state: tuple[bytes, bool, MadeBy]) -> None:
@@ -55,6 +57,9 @@ class Cell:
         except Exception as error:
             row = failed(error)
         return row | {"seconds": time.perf_counter() - began}
+
+    def __repr__(self) -> str:
+        return "cell"  # what schedulers call it, in keys and dashboards
 
     def _unpacked(self) -> Any:
         if self.sender is None:

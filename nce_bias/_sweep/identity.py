@@ -7,7 +7,8 @@ by its source. An object may say itself what it is, by an attribute ``fingerprin
 
 What is seen by none of this: files and environment variables that a function reads, and values that
 a program puts into another module while it runs. What can be read by none of this is refused.
-Bytecode and versions change with Python's: then digests differ though numbers may not.
+Bytecode and versions change with Python's: then digests differ though numbers may not. A package of
+one's own that is installed anew under its old version is taken for the old one.
 
 >>> one, two = (lambda s, p, t=t: s / t for t in (1.0, 2.0))
 >>> digest(one) == digest(two)
@@ -20,8 +21,6 @@ import builtins
 import dis
 import functools
 import hashlib
-import importlib.metadata
-import platform
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -33,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import is_traced
+from nce_bias._sweep.packages import imported, version_of
 
 ATOMS = {type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented)}
 #: Attributes of a class that say nothing of what it computes, or say it a second time.
@@ -138,10 +138,10 @@ class Walk:
     def _function(self, function: types.FunctionType) -> None:
         home = str(function.__globals__.get("__name__"))
         code, installed = function.__code__, version_of(home)
-        if installed:
+        self._code(code)
+        if installed:  # its version says what its globals are
             self.put("function of", installed, home, code.co_qualname)
         else:
-            self._code(code)
             self._globals(function, sorted(set(names_in(code))))
         self.all("closure", [contents(cell) for cell in function.__closure__ or ()])
         self.all("defaults", [function.__defaults__, function.__kwdefaults__])
@@ -206,7 +206,7 @@ class Walk:
         self.all("pickled", parts)
 
     def _unordered(self, things: Iterable[Any]) -> None:
-        self.put("set", *sorted(digest(thing) for thing in things))
+        self.put(type(things).__name__, *sorted(digest(thing) for thing in things))
 
     def _mapping(self, mapping: dict[Any, Any]) -> None:
         self.all("mapping", [part for item in mapping.items() for part in item])
@@ -251,39 +251,3 @@ def names_in(code: types.CodeType) -> Iterable[str]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from names_in(constant)
-
-
-def imported(thing: Any) -> str | None:
-    """Package, version and name of what can be imported from an installed package."""
-    if isinstance(thing, types.ModuleType):
-        installed = version_of(thing.__name__)
-        return installed and f"{installed}: {thing.__name__}"
-    home, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
-    name = name or getattr(thing, "__name__", None)
-    if not isinstance(home, str) or not isinstance(name, str) or not (made := version_of(home)):
-        return None
-    found: Any = sys.modules.get(home)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return f"{made}: {home}.{name}" if found is thing else None
-
-
-@functools.cache
-def version_of(module: str) -> str | None:
-    """The package and version that a module is of; None for one of a user's own."""
-    top = module.partition(".")[0]
-    if top == __name__.partition(".")[0]:
-        return top  # whose version is part of every fingerprint
-    if top in sys.stdlib_module_names and top != "__main__":
-        return f"python {platform.python_version()}"
-    found = sys.modules.get(top)
-    places = [getattr(found, "__file__", None) or "", *getattr(found, "__path__", [])]
-    if not any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places):
-        return None
-    version = getattr(found, "__version__", None)
-    if not isinstance(version, str):
-        try:
-            version = importlib.metadata.version(top)
-        except importlib.metadata.PackageNotFoundError:
-            version = ""
-    return f"{top} {version}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 from collections.abc import Mapping
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -61,6 +62,8 @@ def in_executor(cells: Mapping[int, Cell], executor: Executor, done: Done) -> No
                 futures[executor.submit(cell)] = place
             except BrokenExecutor as error:
                 done(place, _broken(error))
+            except Exception as error:  # some pack what they are given at once, as Dask does
+                done(place, failed(_why_unpackable(cell) or error))
         for future in as_completed(futures):
             receive(future)
     finally:
@@ -163,5 +166,13 @@ def _tell(place: int, future: Future, done: Done) -> None:
     done(place, row)
 
 
+def _why_unpackable(cell: Cell) -> Exception | None:
+    try:
+        pickle.dumps(cell)
+    except Exception as error:
+        return error
+    return None
+
+
 def _broken(error: BrokenExecutor) -> dict[str, str]:
-    return {"status": f"{failed(error)['status']} {AGAIN}"}
+    return {"status": f"{failed(error)['status'].rstrip('. ')}. {AGAIN}"}
