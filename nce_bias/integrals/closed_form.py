@@ -70,29 +70,34 @@ class ClosedForm(Expectation):
         xp = namespace(self.share)
         return xp.asarray(64 * jnp.finfo(self.share.dtype).eps, self.share.dtype)
 
-    @property
-    def _slopes(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
-        """h'_+ of the golds that occur and h' of the labels that are drawn, 0 elsewhere."""
-        xp = namespace(self.share, self.gold[1], self.negative[1])
-        drawn = self.law.counts(xp.ones_like(self.share)) > 0
-        return (
-            xp.where(self.share > 0, self.gold[1], 0.0),
-            xp.where(drawn, self.negative[1], 0.0),
-        )
+    def _slopes(
+        self, copies: Float[Array, " V"]
+    ) -> tuple[Float[Array, " V"], Float[Array, " V"], Float[Array, " V"]]:
+        """h'_+ of the golds that occur, h' and e of the labels that are drawn; 0 elsewhere.
+
+        `copies` are those of the golds that occur. What a label that is never drawn would add may
+        be infinite.
+        """
+        xp, drawn = namespace(self.share, copies, self.gold[1], self.negative[1]), copies > 0
+        of_gold = xp.where(self.share > 0, self.gold[1], 0.0)
+        slope = xp.where(drawn, self.negative[1], 0.0)
+        return of_gold, slope, slope if self.pair is None else xp.where(drawn, self.pair, 0.0)
 
     def sums(self) -> Sums:
         """See `Expectation`; `concentration` is NaN: no softmax over the candidates."""
-        law, share, (of_gold, slope) = self.law, self.share, self._slopes
+        law, share = self.law, self.share
+        copies = law.counts(share)
+        of_gold, slope, e = self._slopes(copies)
         xp = namespace(slope, of_gold, share)
         nothing = xp.zeros_like(slope)
-        copies, own_copies = law.counts(share), law.own_hits(nothing)
+        own_copies = law.own_hits(nothing)
         pairs, hit = law.coincidences(nothing, slope), 1 + of_gold
         by_gold, by_negative = share * of_gold, copies * slope
         square = xp.sum(copies * slope**2) + xp.sum(
             share * (pairs + hit**2 + 2 * hit * own_copies * slope)
         )
         if self.pair is not None:
-            total, e = xp.sum(share), xp.where(copies > 0, self.pair, 0.0)
+            total = xp.sum(share)
             once = copies @ e / xp.where(total > 0, total, 1.0)  # E[S]
             along = covariance_along(law, share, e)
             square = square + 2 * once * xp.sum(share * (hit + own_copies * slope))
@@ -111,9 +116,9 @@ class ClosedForm(Expectation):
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""
-        law, share, (of_gold, slope) = self.law, self.share, self._slopes
+        law, share = self.law, self.share
+        of_gold, slope, e = self._slopes(law.counts(share))
         if self.pair is not None:
-            e = jnp.where(law.counts(share) > 0, self.pair, 0.0)
             return pair_square(gram, law, share, of_gold, (slope, e))
         nothing = jnp.zeros_like(slope)
         if law.separable(nothing) is not None:

@@ -201,6 +201,52 @@ def test_corrections_come_off_first():
     assert abs(float(found.loss - nb.exact(PROBLEM, sampler, plain).loss)) > 0.1
 
 
+def test_a_correction_of_the_gold_alone():
+    gold, (sampler, spec) = 3, SAMPLERS["exclude"]
+    problem = nb.Problem(SCORES, np.eye(LABELS)[gold])
+    loss = nb.Additive("x", None, lambda gold, negative: negative - 2 * gold, ("log_mq", "none"))
+    own = np.log(3 * Q[gold])  # the proposal's, not renormalised
+    expected = enumerate_any(
+        SCORES, np.eye(LABELS)[gold], spec, lambda g, n, c: (n - 2 * (g - own)).sum()
+    )
+    check(nb.exact(problem, sampler, loss, split=True), expected)
+
+
+def test_a_label_that_is_never_drawn_may_add_anything():
+    """Its h is infinite where its score is masked, and no moment sees it."""
+    masked = np.where(np.arange(LABELS) == 2, -np.inf, SCORES)
+    problem = nb.Problem(masked, POPULATION)  # label 2 is never the gold
+    found = nb.exact(problem, nb.iid(nb.model(), 3), nb.spectral)
+    kept = nb.Problem(np.delete(masked, 2), np.delete(POPULATION, 2))
+    plain = nb.exact(kept, nb.iid(nb.model(), 3), nb.spectral)
+    for name in ("loss", "variance"):
+        assert float(getattr(found, name)) == pytest.approx(float(getattr(plain, name)), rel=1e-12)
+    np.testing.assert_allclose(np.delete(found.gradient, 2), plain.gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("golds", [[3], [[3, 1]]])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_observed_golds_and_proposals_that_read_them(golds, compiled):
+    """A pairwise loss with a law for each gold: the mean over golds of one-hot problems."""
+
+    def near(scores, gold):
+        return -((scores - scores[gold]) ** 2)
+
+    sampler = nb.iid(near, 2)
+    problem = nb.Problem.from_golds(SCORES[None], golds)
+    found = nb.exact(problem, sampler, nb.bpr, compiled=compiled)
+    chosen = np.ravel(golds)
+    alone = []
+    for gold in chosen:
+        q = np.exp(-((SCORES - SCORES[gold]) ** 2))
+        spec = ("iid", q / q.sum(), 2, "exclude")
+        one_hot = np.eye(LABELS)[gold]
+        alone.append(enumerate_any(SCORES, one_hot, spec, lambda g, n, c: softplus(n - g).sum()))
+    mean = np.mean([one.gradient for one in alone], axis=0)
+    np.testing.assert_allclose(found.gradient[0], mean, atol=1e-13)
+    assert float(found.loss) == pytest.approx(np.mean([one.loss for one in alone]), rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
