@@ -15,7 +15,7 @@ from nce_bias.numerics.arrays import each, namespace
 from nce_bias.numerics.leave_one_out import sum_without_each
 from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
-from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler, Several
 
 
 class ConcatenationLaw(Law):
@@ -145,7 +145,7 @@ def _coincidences_between(
     return off_gold + squares * a.own_hits(z) * hits
 
 
-class Concatenation(Sampler):
+class Concatenation(Several):
     """`a + b`: the negatives of both; a label drawn by both parts counts twice."""
 
     m: int | Float[Array, ""]
@@ -163,14 +163,6 @@ class Concatenation(Sampler):
         """The coincidences between two parts are derivatives by JAX where neither is separable."""
         dense = [part for part in self.parts if not part.separable]
         return all(part.portable for part in self.parts) and len(dense) <= 1
-
-    @property
-    def reads_scores(self) -> bool:
-        return any(part.reads_scores for part in self.parts)
-
-    def check(self, problem: Problem) -> None:
-        for part in self.parts:
-            part.check(problem)
 
     def slots(self, labels: int) -> int:
         return sum(part.slots(labels) for part in self.parts)

@@ -17,6 +17,7 @@ each other through the lot, which is what tells ``either([(a, 0.5), (b, 0.5)])``
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +31,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from nce_bias._checks import refuse
 from nce_bias.numerics.arrays import Array, is_numpy, logsumexp, namespace
 from nce_bias.problem import Problem
-from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler, Several
 
 #: What shares may miss 1 by.
 SLACK = 1e-9
@@ -59,7 +60,7 @@ class EitherLaw(Law):
     def error(self) -> Float[Array, ""] | float:
         """The largest: F is a mean."""
         errors = [part.error for part in self.parts]
-        return errors[0] if len(errors) == 1 else jnp.max(jnp.asarray(errors))
+        return functools.reduce(namespace(*errors).maximum, errors)
 
     def prepared(self) -> EitherLaw:
         return EitherLaw(tuple(part.prepared() for part in self.parts), self.shares)
@@ -131,7 +132,7 @@ class EitherLaw(Law):
         return sum((c * one for c, one in zip(chances, given, strict=True)), zero)
 
 
-class Either(Sampler):
+class Either(Several):
     """See `either`."""
 
     m: int | Float[Array, ""]
@@ -143,24 +144,12 @@ class Either(Sampler):
         return EitherLaw(laws, self.shares)
 
     @property
-    def costly(self) -> bool:
-        return any(part.costly for part in self.parts)
-
-    @property
     def may_be_empty(self) -> bool:
         return any(part.may_be_empty for part in self.parts)
 
     @property
     def portable(self) -> bool:
         return all(part.portable for part in self.parts)
-
-    @property
-    def reads_scores(self) -> bool:
-        return any(part.reads_scores for part in self.parts)
-
-    def check(self, problem: Problem) -> None:
-        for part in self.parts:
-            part.check(problem)
 
     def slots(self, labels: int) -> int:
         return max(part.slots(labels) for part in self.parts)
@@ -193,7 +182,7 @@ def either(lots: Iterable[Any]) -> Either:
     Raises
     ------
     ValueError
-        Fewer than one lot, something that is no sampler, shares that do not sum to 1.
+        No lots, something that is no sampler, shares that do not sum to 1.
 
     Examples
     --------
@@ -204,7 +193,7 @@ def either(lots: Iterable[Any]) -> Either:
     >>> exact(problem, sampler).status
     'ok'
     """
-    pairs = list(lots.items()) if isinstance(lots, dict) else list(lots)
+    pairs = list(lots)
     for pair in pairs:
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], Sampler):
             raise refuse(

@@ -251,3 +251,21 @@ class Sampler(eqx.Module):
         from nce_bias.samplers._concatenation import concatenate
 
         return concatenate(self, other) if isinstance(other, Sampler) else NotImplemented
+
+
+class Several(Sampler):
+    """What a sampler made of others answers for all of them."""
+
+    parts: eqx.AbstractVar[tuple[Sampler, ...]]
+
+    @property
+    def costly(self) -> bool:
+        return any(part.costly for part in self.parts)
+
+    @property
+    def reads_scores(self) -> bool:
+        return any(part.reads_scores for part in self.parts)
+
+    def check(self, problem: Problem) -> None:
+        for part in self.parts:
+            part.check(problem)

@@ -124,6 +124,14 @@ def test_bad_input(lots, message):
         nb.either(lots)
 
 
+def test_a_sampler_of_others_is_as_costly_as_they_are():
+    costly = nb.until_distinct(nb.uniform(), 2)
+    assert costly.costly
+    assert nb.either([(costly, 0.5), (nb.top(1), 0.5)]).costly
+    assert (costly + nb.top(1)).costly
+    assert not (nb.top(1) + nb.top(2)).costly
+
+
 def test_it_says_what_it_is():
     assert repr(nb.either([(nb.top(1), 0.25), (nb.top(2), 0.75)])) == (
         "either([(top(m=1), 0.25), (top(m=2), 0.75)])"
