@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
+from nce_bias.engine.plan import Wish, plan_for
+from nce_bias.numerics import interpolation
+from nce_bias.numerics.quadrature import TOLERANCE
 
 SCALARS = ("loss", "variance", "variance_negatives", "variance_gold", "coverage")
 LOSSES = (
@@ -140,6 +143,22 @@ def test_compiled_and_plain_are_one():
         )
         assert np.allclose(plain.gradient, compiled.gradient, rtol=0, atol=1e-13)
         assert np.allclose(plain.by_input.variance, compiled.by_input.variance, atol=1e-13)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_two_steps_give_what_the_direct_rule_gives(compiled, monkeypatch):
+    """What a million labels take, forced on few: one and two golds, each hit policy."""
+    monkeypatch.setattr(interpolation, "CHOICES", ())  # no grid in one step is left to choose
+    rng = np.random.default_rng(7)
+    scores, popularity = 3 * rng.normal(size=(1, 50)), rng.dirichlet(np.full(50, 0.5))
+    for golds, hits in (([7], "exclude"), ([[7, 9]], "keep"), ([[7, 9]], "mask")):
+        problem = nb.Problem.from_golds(scores, golds, popularity)
+        sampler = nb.iid(nb.popularity(), 6, hits)
+        direct, atoms = both(problem, sampler, nb.infonce, compiled=compiled)
+        check(direct, atoms, hits)
+    plan = plan_for(problem, sampler, nb.infonce, Wish(TOLERANCE, engine="atoms"))
+    assert plan.rule.atoms is not None
+    assert plan.rule.atoms.fine is not None
 
 
 def test_single_precision_says_what_it_lost():

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from nce_bias.integrals.atoms import DERIVATIVE, M
-from nce_bias.numerics.interpolation import BLOCK, CHOICES, Cells, Lattice, cells_of, grid_for
+from nce_bias.numerics.interpolation import (
+    BLOCK,
+    CHOICES,
+    FINE,
+    LEBESGUE,
+    Cells,
+    Lattice,
+    cells_of,
+    grid_for,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -83,6 +92,15 @@ def test_the_cheaper_grid_is_taken():
     for lattice in (few, many):
         assert 1e-14 < lattice.error <= 1e-13  # the spacing is rounded to divide the step
         assert 0.28 / lattice.spacing == pytest.approx(round(0.28 / lattice.spacing), rel=1e-12)
+
+
+def test_the_lebesgue_constant_is_what_the_bound_takes_it_for():
+    """sum_j |l_j| along the cell between the middle points, from what each point alone gives."""
+    lattice = Lattice(FINE, 1.0, FINE)
+    x: Any = np.linspace(FINE // 2 - 1, FINE // 2, 1001)
+    low: Any = np.float64(0.0)
+    each_alone = Cells.of(x, low, lattice).read(np.eye(FINE))
+    assert np.max(np.sum(np.abs(each_alone), axis=0)) == pytest.approx(LEBESGUE, rel=1e-12)
 
 
 @pytest.mark.parametrize("module", [np, jnp])
