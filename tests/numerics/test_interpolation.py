@@ -99,7 +99,8 @@ def test_the_lebesgue_constant_is_what_the_bound_takes_it_for():
     lattice = Lattice(FINE, 1.0, FINE)
     x: Any = np.linspace(FINE // 2 - 1, FINE // 2, 1001)
     low: Any = np.float64(0.0)
-    each_alone = Cells.of(x, low, lattice).read(np.eye(FINE))
+    units: Any = np.eye(FINE)
+    each_alone = Cells.of(x, low, lattice).read(units)
     assert np.max(np.sum(np.abs(each_alone), axis=0)) == pytest.approx(LEBESGUE, rel=1e-12)
 
 
