@@ -151,10 +151,17 @@ def exact(  # noqa: PLR0913 (keyword-only)
         return assemble(
             asked,
             solve(asked, loss, plan),
-            method=how + ("" if plan.golds else ", variance not split (split=True does)"),
+            method=how + _left_out(plan),
             sampler=sampler,
             loss=loss,
         )
+
+
+def _left_out(plan: Plan) -> str:
+    """What is NaN because it would take long."""
+    if not plan.rule.squares:
+        return ", variance left out, a plane of nodes (split=True takes it)"
+    return "" if plan.golds else ", variance not split (split=True does)"
 
 
 def _solve(problem: Problem, loss: ExactLoss, plan: Plan) -> Rows:

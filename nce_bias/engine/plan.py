@@ -21,6 +21,7 @@ from nce_bias._reads import Seen, bind, reads_gold
 from nce_bias.golds import Golds, Population, share_of
 from nce_bias.integrals import Rule
 from nce_bias.integrals.atoms import atoms_for
+from nce_bias.integrals.log_sums import plane_nodes
 from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
 from nce_bias.losses.expectations import Expectations, expectations, expectations_by_gold
 from nce_bias.numerics.arrays import (
@@ -53,6 +54,8 @@ MOST_HELD = 2**26
 FEW_GOLDS = 16
 #: What spreading and reading back cost a label, in terms of an integral.
 PASSES = 32
+#: Numbers of the planes of nodes up to which second moments that need them are taken by default.
+MOST_PLANE = 2**27
 #: Ways to take the integral.
 ENGINES = ("auto", "direct", "atoms")
 #: Calls of a user's proposal, of JAX's operations one by one, some 10 ms each.
@@ -150,7 +153,8 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
             _check_engine(wish.engine, sampler)
-            return Plan(sized, Rule(sized.m, TRACED_NODES, tolerance), golds)
+            traced = Rule(sized.m, TRACED_NODES, tolerance, squares=bool(split) or not shape.planes)
+            return Plan(sized, traced, golds)
         measured = Plan(sized, rule, _golds(problem, shape, None))
         longest = _longest(problem, loss, measured)
         if not longest <= LONG:
@@ -170,8 +174,11 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     work = shape.work + golds * shape.work_of_a_gold
     if golds and not shape.together:
         work = golds * shape.work
-    terms = len(problem.weights) * nodes * work
-    return Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds, terms)
+    terms = len(problem.weights) * nodes * work * shape.lines
+    plane = len(problem.weights) * plane_nodes(nodes, tolerance) ** 2 * work * shape.planes
+    squares = bool(split) or plane <= MOST_PLANE
+    final = Rule(sized.m, nodes, tolerance, rule.closes_gaps, squares=squares)
+    return Plan(sized, final, golds, terms + (plane if squares else 0))
 
 
 def _few_golds(problem: Problem) -> int:
@@ -220,7 +227,8 @@ class Shape(NamedTuple):
 
     `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
     is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `atoms`: labels may be spread
-    on them. `together`: second moments of all golds come together.
+    on them. `lines` and `planes`: how many integrals there are. `together`: second moments of all
+    golds come together.
     """
 
     coupled: bool
@@ -228,6 +236,8 @@ class Shape(NamedTuple):
     integrates: bool
     plain: bool
     atoms: bool
+    lines: int
+    planes: int
     size: int
     work: int
     work_of_a_gold: int
@@ -246,19 +256,21 @@ def shape_of(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
         law = bind(sampler, seen, 0).law(scores, problem.popularity)
         asked = ask(problem, loss, Plan(sampler, Rule(sampler.m, 2, 0.01), 0), (scores, seen))
         at = asked.at(0, scores)
-        own = at.integrates, at.takes_atoms and not asked.coupled
+        own = at.integrates, at.takes_atoms and not asked.coupled, at.lines, at.planes
         return law, asked.coupled, law.separable(scores), own
 
     first = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
     plain = is_numpy(problem.scores)
     found = parts(first) if plain else eqx.filter_eval_shape(parts, first)
-    law, coupled, factors, (integrates, atoms) = found
+    law, coupled, factors, (integrates, atoms, lines, planes) = found
     return Shape(
         bool(coupled),
         factors is not None,
         bool(integrates),
         plain,
         bool(atoms),
+        int(lines),
+        int(planes),
         law.size,
         law.work,
         law.work_of_a_gold,

@@ -25,6 +25,7 @@ class Rule(eqx.Module):
     nothing to integrate; `tolerance` is the relative error allowed; `closes_gaps` says that the
     log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`). With `atoms`,
     labels are spread on that grid, but for the `golds` most frequent (`nce_bias.integrals.atoms`).
+    `squares` says whether second moments that take a plane of nodes are wanted.
     """
 
     m: int | Float[Array, ""]
@@ -33,6 +34,7 @@ class Rule(eqx.Module):
     closes_gaps: bool = eqx.field(static=True, default=False)
     atoms: Lattice | None = eqx.field(static=True, default=None)
     golds: int = eqx.field(static=True, default=0)
+    squares: bool = eqx.field(static=True, default=True)
 
 
 class Sums(eqx.Module):
@@ -86,6 +88,16 @@ class Expectation(eqx.Module):
     def takes_atoms(self) -> bool:
         """Whether it sees labels, but for a few golds, through sums over all of them alone."""
         return False
+
+    @property
+    def lines(self) -> int:
+        """How many integrals over log t there are."""
+        return 1
+
+    @property
+    def planes(self) -> int:
+        """How many integrals over two of them second moments take."""
+        return 0
 
     share: eqx.AbstractVar[Float[Array, " V"]]
 

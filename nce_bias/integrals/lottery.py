@@ -29,6 +29,16 @@ class Lottery(Expectation):
         return self.of(self.lot.first).integrates
 
     @property
+    def lines(self) -> int:
+        """As given a lot, for each."""
+        return self.of(self.lot.first).lines * len(self.lot.weights)
+
+    @property
+    def planes(self) -> int:
+        """The same."""
+        return self.of(self.lot.first).planes * len(self.lot.weights)
+
+    @property
     def length(self) -> Float[Array, ""]:
         """The longest."""
         return jnp.max(self._each(lambda at: at.length))

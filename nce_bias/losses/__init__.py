@@ -45,6 +45,7 @@ A loss of your own is any object with the four members of `Loss`; `monte_carlo` 
 from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, ExactLoss, Loss, check_loss
 from nce_bias.losses.binary import binary_nce, negative_sampling
+from nce_bias.losses.log_sums import LogSum, LogSums
 from nce_bias.losses.named import (
     bpr,
     ccl,
@@ -87,6 +88,8 @@ __all__ = [
     "CandidateSoftmax",
     "Corrected",
     "ExactLoss",
+    "LogSum",
+    "LogSums",
     "Loss",
     "Reweighted",
     "binary_nce",

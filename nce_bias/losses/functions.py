@@ -128,15 +128,23 @@ _compiled_curve = eqx.filter_jit(_curve)
 
 
 def with_besides(
-    corrected: Corrected, law: Law, m: int | Float[Array, ""], functions: list[Function]
+    corrected: Corrected,
+    law: Law,
+    m: int | Float[Array, ""],
+    functions: list[Function],
+    *,
+    alone: bool = False,
 ) -> Corrected:
-    """Corrected scores with what the functions read besides; as they are where that is nothing."""
+    """Corrected scores with what the functions read besides; as they are where that is nothing.
+
+    `alone` says that each gold is to be asked alone whatever they read.
+    """
     names = {name for function in functions for name in function.names if name != function.own}
-    if not names:
+    if not names and not alone:
         return corrected
     scores, counts, by_gold = corrected.gold, None, None
     if "log_count" in names:
         chances = law.log_chances(len(scores), True)
         counts, by_gold = law.log_counts(scores) if chances is None else chances[1:]
-    besides = Besides(m, len(scores), "gold" in names, counts, by_gold)
+    besides = Besides(m, len(scores), alone or "gold" in names, counts, by_gold)
     return Corrected(corrected.gold, corrected.negatives, corrected.by_gold, besides)
