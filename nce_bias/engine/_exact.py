@@ -42,6 +42,7 @@ from nce_bias.engine.plan import (
     Plan,
     Wish,
     ask,
+    certified,
     check_asked,
     input_rows,
     plan_at_once,
@@ -143,6 +144,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
     problem = problem.dense()
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
         assert isinstance(loss, ExactLoss)
+        note = certified(problem, sampler, loss)
         wish = Wish(tolerance, split, engine)
         asked, plan = plan_at_once(problem, sampler, loss, wish, compiled)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
@@ -154,6 +156,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
             method=how + _left_out(plan),
             sampler=sampler,
             loss=loss,
+            note=note,
         )
 
 

@@ -71,10 +71,19 @@ def check_asked(problem: Any, sampler: Any, loss: Any) -> None:
     check_loss(loss)
     if not isinstance(loss, ExactLoss):
         raise NoExactMethod(
-            f"{loss.name} has no exact moments: its expectation follows from no "
-            "Laplace functional. Use nb.monte_carlo(problem, sampler, loss, key=key, "
+            f"{loss.name} has no exact moments: it has no `expectation` "
+            "(nb.Additive and nb.LogSums do). Use nb.monte_carlo(problem, sampler, loss, key=key, "
             "draws=100_000), which gives each number with its standard error."
         )
+
+
+def certified(problem: Problem, sampler: Sampler, loss: ExactLoss) -> str:
+    """What a loss that is exact up to a certified chance has to say, or its NoExactMethod."""
+    certify = getattr(loss, "certify", None)
+    if certify is None or is_traced(problem, sampler, loss):
+        return ""
+    with concretely(problem, sampler, loss):
+        return certify(problem, sampler)
 
 
 class Wish(NamedTuple):
@@ -175,7 +184,8 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     if golds and not shape.together:
         work = golds * shape.work
     terms = len(problem.weights) * nodes * work * shape.lines
-    plane = len(problem.weights) * plane_nodes(nodes, tolerance) ** 2 * work * shape.planes
+    sides = len(problem.weights) * plane_nodes(nodes, tolerance) ** 2 * shape.planes
+    plane = sides * max(1, golds) * (shape.size if shape.separable else shape.work)
     squares = bool(split) or plane <= MOST_PLANE
     final = Rule(sized.m, nodes, tolerance, rule.closes_gaps, squares=squares)
     return Plan(sized, final, golds, terms + (plane if squares else 0))

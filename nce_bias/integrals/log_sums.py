@@ -192,7 +192,7 @@ class LogSumsMoments(Expectation):
                     found = self._pair((one, other), groups, unit, (gram, dense))
                     some = (total > 0) & (weight > 0)
                     square = square + xp.where(some, total * twice * weight * found, 0.0)
-        return square
+        return xp.where(total > 0, square, 0.0)
 
     def _overlaps(self, one: Term, other: Term) -> Iterator[tuple[Array | float, tuple[Law | None, ...]]]:
         """Chances, and the laws of the draws in both, in the first alone, in the second alone."""

@@ -96,7 +96,7 @@ class Function(eqx.Module):
         slope = getattr(self.function, "slope", None)
         if slope is not None:
             return Curve(self.function(scores), slope(scores), None)
-        if is_numpy(*jax.tree.leaves((scores, besides, self))):
+        if is_numpy(*jax.tree.leaves((scores, besides))):
             return to_numpy(_compiled_curve(self, scores, besides))
         return _curve(self, scores, besides)
 

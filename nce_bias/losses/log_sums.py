@@ -220,7 +220,8 @@ class LogSums(eqx.Module):
         rest = (zero, zero)
         if self.gold is not None:
             rest = self.gold.curve(corrected.gold, besides)[:2]
-        terms = tuple(_term(term, corrected, besides, zero) for term in self.terms)
+        drawn = law.counts(share) > 0
+        terms = tuple(_term(term, corrected, besides, drawn) for term in self.terms)
         return LogSumsMoments(share=share, law=law, terms=terms, rest=rest, rule=rule)
 
     def value(
@@ -251,14 +252,17 @@ class LogSums(eqx.Module):
         return self.name
 
 
-def _term(term: LogSum, corrected: Corrected, besides: Besides, zero: Array) -> Term:
-    """The log-weights of one log-sum and their derivatives; 0 where a weight is 0."""
-    xp = namespace(corrected.gold, zero)
+def _term(
+    term: LogSum, corrected: Corrected, besides: Besides, drawn: Bool[Array, " V"]
+) -> Term:
+    """The log-weights of one log-sum and their derivatives; none for what this gold never has."""
+    xp = namespace(corrected.gold, drawn)
+    zero = xp.zeros_like(corrected.gold)
     own, by_own = xp.full_like(zero, -xp.inf), zero
     if term.gold is not None:
         own, by_own = term.gold.curve(corrected.gold, besides)[:2]
     log_weights, slope, pair = term.negative.curve(corrected.negatives, besides)
-    never = xp.isneginf(log_weights) | xp.isneginf(corrected.negatives)
+    never = xp.isneginf(log_weights) | ~drawn
     return Term(
         factor=xp.asarray(amount(term.factor, besides.m, besides.labels), zero.dtype),
         log_gold=own,
