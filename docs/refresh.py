@@ -103,7 +103,7 @@ def proposals() -> dict:
 
 
 def losses() -> dict:
-    """Every registered loss, one corrected by inclusion, and those known by Monte Carlo alone."""
+    """Every registered loss, one corrected by inclusion, and those with a floor."""
     inclusion = {"with_inclusion(sampled_softmax)": nb.with_inclusion(nb.sampled_softmax)}
     sampled = {"debiased()": nb.debiased(), "hard_reweighted()": nb.hard_reweighted()}
     return nb.LOSSES | inclusion | sampled
@@ -128,11 +128,17 @@ def _ingredients(problem, sampler, loss):
 
 
 def how(problem, sampler, loss) -> str:
-    """The best method that there is: "exact", "Monte Carlo", or "refused" by both."""
+    """The best method that there is: "exact", "Monte Carlo", or "refused" by both.
+
+    A loss with a floor is certified where that is idle, with scores that are all the same.
+    """
     try:
         sampler.check(problem)
         loss.check(problem, sampler)
         eqx.filter_eval_shape(_ingredients, problem, sampler, loss)
+        if hasattr(loss, "certify"):
+            loss.certify(nb.Problem(0 * problem.scores, problem.population), sampler)
+            return "exact, floor idle"
         return "exact"
     except nb.NoExactMethod:
         pass

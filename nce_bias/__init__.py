@@ -9,11 +9,12 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
 `unique`, `until_distinct`, `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`,
 `sampled_softmax_both`, `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`,
-`debiased`, `hard_reweighted`, `with_inclusion(loss)`, any `Loss`). How expectations are taken:
-`exact`, `monte_carlo`; for the parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for
-many cells at once, `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions
-of published code by name: `preset`, `presets`; all of them on one's own scores: `audit`. Whether a
-sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its
+`debiased`, `hard_reweighted`, `with_inclusion(loss)`, any `Additive`, `LogSums` or `Loss`). How
+expectations are taken: `exact`, `monte_carlo`; for the parameters of a `ScoreModel`,
+`gradient_bias` and `pull_back`; for many cells at once, `sweep`. What follows from them:
+`optimal_proposal`, `fixed_point`. Conventions of published code by name: `preset`, `presets`; all
+of them on one's own scores: `audit`. Whether a sampler or a data pipeline draws what it says:
+`check_sampler`. Real label spaces, text and its
 scores, training, retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`,
 loaded when first used.
 
@@ -45,22 +46,27 @@ from nce_bias.losses import (
     LogSums,
     Loss,
     binary_nce,
+    blackout,
     bpr,
     ccl,
     debiased,
+    exponential_nce,
     gbce,
     hard_reweighted,
     hinge,
     infonce,
+    jackknifed_softmax,
     jsd,
     negative_sampling,
     nwj,
     one_vs_each,
+    psl,
     ranking_nce,
     sampled_softmax,
     sampled_softmax_both,
     self_normalized,
     siglip,
+    smile,
     spectral,
     with_inclusion,
 )
@@ -123,6 +129,7 @@ __all__ = [
     "UnusualInput",
     "audit",
     "binary_nce",
+    "blackout",
     "bpr",
     "ccl",
     "check_sampler",
@@ -130,6 +137,7 @@ __all__ = [
     "debiased",
     "either",
     "exact",
+    "exponential_nce",
     "fixed_point",
     "from_probabilities",
     "gbce",
@@ -138,6 +146,7 @@ __all__ = [
     "hinge",
     "iid",
     "infonce",
+    "jackknifed_softmax",
     "jsd",
     "log_uniform",
     "margin",
@@ -155,6 +164,7 @@ __all__ = [
     "preset",
     "presets",
     "proposal",
+    "psl",
     "pull_back",
     "ranking_nce",
     "retrieval",
@@ -164,6 +174,7 @@ __all__ = [
     "self_normalized",
     "semi_hard",
     "siglip",
+    "smile",
     "spectral",
     "sweep",
     "text",

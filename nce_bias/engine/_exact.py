@@ -30,6 +30,8 @@ long as some negative has a positive weight.
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -150,14 +152,15 @@ def exact(  # noqa: PLR0913 (keyword-only)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
         how += f", {plan.rule.atoms.size} atoms" if plan.rule.atoms else ""
         solve = _solve if is_numpy(asked.scores) else _compiled_solve
-        return assemble(
+        found = assemble(
             asked,
             solve(asked, loss, plan),
             method=how + _left_out(plan),
             sampler=sampler,
             loss=loss,
-            note=note,
         )
+    qualified = note and found.status == "ok"
+    return dataclasses.replace(found, status=f"ok: {note}") if qualified else found
 
 
 def _left_out(plan: Plan) -> str:

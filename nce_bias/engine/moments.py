@@ -229,9 +229,8 @@ def assemble(
     loss: Loss,
     method: str,
     sampled: bool = False,
-    note: str = "",
 ) -> Moments:
-    """Everything that follows from the moments of each input; `note` qualifies a good status.
+    """Everything that follows from the moments of each input.
 
     Exact rows of `selection` sum to 1 for a normalised loss, and `error` holds what they miss.
     """
@@ -239,14 +238,13 @@ def assemble(
     compute = _fields if plain else _compiled_fields
     sums_to_one = getattr(loss, "normalized", False) and not sampled
     fields = to_jax(compute(problem, rows, sums_to_one))
-    status = _status(fields["fields"].selection, fields["error"], exact=not sampled)
     return Moments(
         **fields,
         standard_errors={},
         sampler=repr(sampler),
         loss_name=loss.name,
         method=f"{method}, {problem.scores.dtype}{problem.note}",
-        status=f"ok: {note}" if note and status == "ok" else status,
+        status=_status(fields["fields"].selection, fields["error"], exact=not sampled),
     )
 
 

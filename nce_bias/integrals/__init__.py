@@ -2,7 +2,8 @@
 
 An `Expectation` is what a family of losses makes of the law of the negatives and the corrected
 scores. `Integrand` is that of the candidate softmaxes (one integral in t), `ClosedForm` that of
-losses which add up over candidates, `LogSumsMoments` that of sums of log-sums. A family of its own is one class with the same four methods.
+losses which add up over candidates, `LogSumsMoments` that of sums of log-sums. A family of its own
+is one class with the same four methods.
 """
 
 from nce_bias.integrals.atoms import AtomIntegrand

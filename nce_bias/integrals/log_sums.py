@@ -22,16 +22,16 @@ From 1/(Z Z') = int int t t' e^{-tZ - t'Z'} dlog t dlog t', with x_i at t and x_
     E[<x_i/(tZ_i), x_j/(t'Z_j)>]
         = int int e^{-z_i+ - z_j+} F(z_i + z_j) E_tilted[<x_i, x_j>] dlog t dlog t',
 
-the law tilted at z_i + z_j (`nce_bias.integrals.tilted`). Where a draw is in one of the sums alone,
-it is tilted at that one's exposures: F becomes phi(z_i + z_j)^c phi(z_i)^{m_i - c} phi(z_j)^{m_j -
-c} with c draws in both. For i = j and the same draws one integral does, from 1/Z^2 = int t^2 e^{-tZ}
-dlog t. Draws that both leave one out have c = m - 1 with chance 1/m, else m - 2.
+the law tilted at z_i + z_j (`nce_bias.integrals.tilted`). Where a draw is in one of the sums
+alone, it is tilted at that one's exposures: F becomes phi(z_i + z_j)^c phi(z_i)^{m_i - c}
+phi(z_j)^{m_j - c} with c draws in both. For i = j and the same draws one integral does, from 1/Z^2
+= int t^2 e^{-tZ} dlog t. Draws that both leave one out have c = m - 1 with chance 1/m, else m - 2.
 
 **Cost.** O(V N) for each log-sum and gold, and O(V N^2) for each two of them: N is 170, about 100
 in the plane, where the rule is taken with a tolerance of `PLANE`.
 
-**Error.** That of each integral is relative for every law, so that of an entry of the gradient is at
-most sum_i |a_i| error_i max(|d_i| + |e_i|, |p_i|).
+**Error.** That of each integral is relative for every law, so that of an entry of the gradient is
+at most sum_i |a_i| error_i max(|d_i| + |e_i|, |p_i|).
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ PLANE = 1e-12
 PAIRS = 256
 
 Labels = Float[Array, " V"]
+#: Of the draws in both, in the first alone, in the second alone; None for none.
+Laws = tuple[Law | None, ...]
 
 
 class Term(eqx.Module):
@@ -194,7 +196,7 @@ class LogSumsMoments(Expectation):
                     square = square + xp.where(some, total * twice * weight * found, 0.0)
         return xp.where(total > 0, square, 0.0)
 
-    def _overlaps(self, one: Term, other: Term) -> Iterator[tuple[Array | float, tuple[Law | None, ...]]]:
+    def _overlaps(self, one: Term, other: Term) -> Iterator[tuple[Array | float, Laws]]:
         """Chances, and the laws of the draws in both, in the first alone, in the second alone."""
         xp, law = namespace(self.share), self.law
         if one.draws is None and other.draws is None:
@@ -226,7 +228,7 @@ class LogSumsMoments(Expectation):
     def _pair(
         self,
         pair: tuple[Term, Term],
-        laws: tuple[Law | None, ...],
+        laws: Laws,
         unit: Labels,
         grams: tuple[Gram, Array | None],
     ) -> Float[Array, ""]:
@@ -277,5 +279,3 @@ def _point(
     pair = None if term.pair is None else z * term.pair
     x = Linear(z_gold * own, z * term.slope, pair)
     return z, x, (grid.weight(index), z_gold)
-
-

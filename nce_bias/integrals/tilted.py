@@ -65,14 +65,17 @@ def product(
     xp = namespace(unit, groups[0].exposures)
     tilted = [group.law.tilted(group.exposures) for group in groups]
     here = xp.asarray(unit > 0)
-    log_f = sum(xp.sum(xp.where(here, log, 0.0), axis=-1) for log, _ in tilted)
+    log_f = xp.zeros_like(first.at_gold)
+    for log, _ in tilted:
+        log_f = log_f + xp.sum(xp.where(here, log, 0.0), axis=-1)
     wide = xp.broadcast_to(unit, groups[0].exposures.shape)
     copies = [of(wide) for _, of in tilted]
-    mean = [
-        _moved(x, sum(n for n, group in zip(copies, groups, strict=True) if group[at]), unit)
-        for at, x in ((2, first), (3, second))
-    ]
-    value = xp.sum(mean[0] * gram.times(mean[1]), axis=-1)
+    total = [xp.zeros_like(wide), xp.zeros_like(wide)]
+    for group, n in zip(groups, copies, strict=True):
+        counted = group.first, group.second
+        total = [both + n if among else both for both, among in zip(total, counted, strict=True)]
+    mean, other = (_moved(x, n, unit) for x, n in zip((first, second), total, strict=True))
+    value = xp.sum(mean * gram.times(other), axis=-1)
     for group, n in zip(groups, copies, strict=True):
         if group.first and group.second:
             value = value + _spread(group, n, (first, second), here, (gram, dense))

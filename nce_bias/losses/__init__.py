@@ -29,10 +29,14 @@ The binary losses add up over candidates, softplus(-D) for the gold and softplus
 
 Both are `Additive`: any h_+(s_g) + sum_k h(s_g, s_k) is exact with every sampler, from the first
 two moments of the copies of each label. `bpr`, `one_vs_each`, `hinge`, `ccl`, `gbce`, `siglip`,
-`spectral`, `jsd` and `nwj` are such (`nce_bias.losses.named`), and so is one of your own.
+`spectral`, `jsd`, `nwj` and `exponential_nce` are such (`nce_bias.losses.named`), and so is one of
+your own.
 
-`debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are known by Monte
-Carlo alone.
+A loss that is made of several Z is a `LogSums`: any h(s_g) + sum_i a_i log Z_i, exact too.
+`blackout`, `jackknifed_softmax`, `psl` and `smile` are such (`nce_bias.losses.named_sums`).
+`debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are while their floor
+is idle; how often it acts is bounded (`nce_bias.losses.floor`), and where that is too often they
+are known by Monte Carlo alone.
 
 q is what one negative is drawn from: where the sampler never draws the gold, q_y / (1 - q_gold) for
 a negative. The gold is never drawn there; where a loss corrects the gold it uses its q_gold as the
@@ -49,6 +53,7 @@ from nce_bias.losses.log_sums import LogSum, LogSums
 from nce_bias.losses.named import (
     bpr,
     ccl,
+    exponential_nce,
     gbce,
     hinge,
     jsd,
@@ -57,6 +62,7 @@ from nce_bias.losses.named import (
     siglip,
     spectral,
 )
+from nce_bias.losses.named_sums import blackout, jackknifed_softmax, psl, smile
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
     CandidateSoftmax,
@@ -93,23 +99,28 @@ __all__ = [
     "Loss",
     "Reweighted",
     "binary_nce",
+    "blackout",
     "bpr",
     "ccl",
     "check_loss",
     "debiased",
+    "exponential_nce",
     "gbce",
     "hard_reweighted",
     "hinge",
     "infonce",
+    "jackknifed_softmax",
     "jsd",
     "negative_sampling",
     "nwj",
     "one_vs_each",
+    "psl",
     "ranking_nce",
     "sampled_softmax",
     "sampled_softmax_both",
     "self_normalized",
     "siglip",
+    "smile",
     "spectral",
     "with_inclusion",
 ]

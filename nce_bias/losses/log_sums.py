@@ -252,9 +252,7 @@ class LogSums(eqx.Module):
         return self.name
 
 
-def _term(
-    term: LogSum, corrected: Corrected, besides: Besides, drawn: Bool[Array, " V"]
-) -> Term:
+def _term(term: LogSum, corrected: Corrected, besides: Besides, drawn: Bool[Array, " V"]) -> Term:
     """The log-weights of one log-sum and their derivatives; none for what this gold never has."""
     xp = namespace(corrected.gold, drawn)
     zero = xp.zeros_like(corrected.gold)

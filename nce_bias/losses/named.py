@@ -13,6 +13,8 @@ loss               formula, D = s_y - s_g                        source
 `spectral`         -2 s_g + mean_k s_k^2                         HaoChen et al. (2021)
 `jsd`              softplus(-s_g) + mean_k softplus(s_k)         Nowozin et al. (2016)
 `nwj`              -s_g + mean_k e^{s_k - 1}                     Nguyen et al. (2010)
+`exponential_nce`  e^{-D_g / 2} + sum_k e^{D_k / 2} with         Liu et al. (2022), as we read it
+                   D = s - log(m q)
 =================  ============================================  ==================================
 
 A mean divides by the m that was asked for, also where hits are dropped. gBCE has beta = alpha (t (1
@@ -21,8 +23,8 @@ where the negatives never hold the gold. One-vs-each weights a negative by one o
 copies, so that its expectation is the sum over all wrong labels that can be drawn, whatever q:
 Titsias' bound on -log p(g), for hits excluded.
 
-BPR with one negative is InfoNCE with one: log(1 + e^D). All but the pairwise ones take all golds
-together.
+BPR with one negative is InfoNCE with one: log(1 + e^D). All but the pairwise and corrected ones
+take all golds together.
 """
 
 from __future__ import annotations
@@ -57,6 +59,13 @@ one_vs_each = Additive("one_vs_each", None, _beaten_by_chance)
 spectral = Additive("spectral", lambda gold: -2 * gold, lambda negative, m: negative**2 / m)
 jsd = Additive("jsd", _missed, lambda negative, m: jax.nn.softplus(negative) / m)
 nwj = Additive("nwj", _negated, lambda negative, m: jnp.exp(negative - 1) / m)
+
+exponential_nce = Additive(
+    "exponential_nce",
+    lambda gold: jnp.exp(-gold / 2),
+    lambda negative: jnp.exp(negative / 2),
+    ("log_mq", "log_mq"),
+)
 
 
 def hinge(margin: float = 1.0) -> Additive:

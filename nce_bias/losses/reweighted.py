@@ -78,7 +78,7 @@ class Together(eqx.Module):
     """log((w - tau w_+) / (1 - tau)) beside the gold, or log((c_1 + c_2 w) / m) without it."""
 
     tau: float = eqx.field(static=True)
-    inside: Bool[Array, ""] | None
+    inside: Any
 
     def __call__(self, gold, negative, m):
         """Its value."""
@@ -90,7 +90,7 @@ class Together(eqx.Module):
 class Inside(eqx.Module):
     """log w_+, or of nothing."""
 
-    inside: Bool[Array, ""] | None
+    inside: Any
 
     def __call__(self, gold):
         """Its value."""
@@ -130,6 +130,7 @@ class Reweighted(eqx.Module):
         xp = namespace(share, corrected.gold)
         assert corrected.besides is not None
         own = corrected.besides.gold
+        assert own is not None
         least = xp.min(xp.where(law.counts(share) > 0, corrected.negatives, xp.inf))
         inside = least > own + (math.log(self.tau) if self.tau else -math.inf)
         found = self._sums(inside).expectation(law, corrected, share, rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -13,9 +14,12 @@ from nce_bias._checks import refuse
 from nce_bias.integrals import AtomIntegrand, Integrand, Rule
 from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, check_gold, correct
+from nce_bias.losses.log_sums import LogSums
 from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler
+
+Correcting = TypeVar("Correcting", bound="CandidateSoftmax | Additive | LogSums")
 
 
 class CandidateSoftmax(eqx.Module):
@@ -87,7 +91,7 @@ class CandidateSoftmax(eqx.Module):
         return self.name
 
 
-def with_inclusion(loss: CandidateSoftmax | Additive) -> CandidateSoftmax | Additive:
+def with_inclusion(loss: Correcting) -> Correcting:
     """`loss` with E[copies of y among the negatives | gold] in place of m q_y.
 
     Published code corrects by the one-draw q whatever the draw. Where that is with replacement the

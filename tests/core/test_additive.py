@@ -52,6 +52,11 @@ def gbce(t):
     return value
 
 
+def log_mq(gold, m):
+    """log(m q) of the gold, by its score."""
+    return np.log(m * Q[np.argmin(np.abs(SCORES - gold.real))])
+
+
 #: The library's, and the same from its definition: of the gold, negatives, log counts and m.
 LOSSES = {
     "bpr": (nb.bpr, lambda g, n, c, m: softplus(n - g).sum()),
@@ -64,6 +69,10 @@ LOSSES = {
     ),
     "spectral": (nb.spectral, lambda g, n, c, m: -2 * g + (n**2).sum() / m),
     "jsd": (nb.jsd, lambda g, n, c, m: softplus(-g) + softplus(n).sum() / m),
+    "exponential_nce": (
+        nb.exponential_nce,
+        lambda g, n, c, m: np.exp(-(g - log_mq(g, m)) / 2) + np.exp((n - c) / 2).sum(),
+    ),
     "nwj": (nb.nwj, lambda g, n, c, m: -g + np.exp(n - 1).sum() / m),
     "one_vs_each": (nb.one_vs_each, lambda g, n, c, m: (softplus(n - g) * np.exp(-c)).sum()),
 }

@@ -1,4 +1,4 @@
-"""Corrections by inclusion, coverage, effective sample size, losses by Monte Carlo alone."""
+"""Corrections by inclusion, coverage, effective sample size, losses on a set, Monte Carlo alone."""
 
 import inspect
 
@@ -151,7 +151,7 @@ def test_poisson_with_certain_labels_and_large_weights():
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-12)
 
 
-# Losses by Monte Carlo alone ----------------------------------------------------------------------
+# Losses on one set --------------------------------------------------------------------------------
 
 S_GOLD, S_NEGATIVES = 0.3, np.array([0.9, -0.4, 1.7])
 
@@ -251,11 +251,11 @@ def test_a_label_out_of_reach_costs_a_binary_loss_nothing():
 
 def test_no_exact_method_names_monte_carlo():
     with pytest.raises(nb.NoExactMethod) as caught:
-        nb.exact(PROBLEM, TOP[0], nb.debiased())
+        nb.exact(PROBLEM, TOP[0], Squared())
     assert str(caught.value) == (
-        "debiased(tau=0.1) has no exact moments: its expectation follows from no Laplace "
-        "functional. Use nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000), which "
-        "gives each number with its standard error."
+        "squared has no exact moments: it has no `expectation` (nb.Additive and nb.LogSums do). "
+        "Use nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000), which gives each "
+        "number with its standard error."
     )
 
 

@@ -80,7 +80,8 @@ def test_the_table_knows_what_is_refused():
     assert refresh.how(problem, nb.top(1), nb.sampled_softmax) == "refused"
     assert refresh.how(problem, nb.iid(nb.model(), 1), nb.sampled_softmax) == "exact"
     assert refresh.how(problem, nb.poisson(nb.model(), 1), nb.self_normalized) == "refused"
-    assert refresh.how(problem, nb.top(1), nb.debiased()) == "Monte Carlo"
+    assert refresh.how(problem, nb.top(1), nb.debiased()) == "exact, floor idle"
+    assert refresh.how(problem, nb.poisson(nb.model(), 1), nb.hard_reweighted()) == "Monte Carlo"
     shown = next(m for m in refresh.MARKED.finditer(README.read_text()) if m["name"] != "findings")
     for names in (nb.PROPOSALS, nb.SAMPLERS, nb.LOSSES):
         for listed in names:
