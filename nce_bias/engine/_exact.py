@@ -39,17 +39,8 @@ import numpy as np
 from nce_bias._checks import refuse
 from nce_bias.engine.in_blocks import MOST_KEPT, in_blocks
 from nce_bias.engine.moments import Moments, Rows, assemble
-from nce_bias.engine.plan import (
-    ENGINES,
-    Plan,
-    Wish,
-    ask,
-    certified,
-    check_asked,
-    input_rows,
-    plan_at_once,
-    shape_of,
-)
+from nce_bias.engine.plan import ENGINES, Wish, certified, check_asked, plan_at_once
+from nce_bias.engine.shape import Plan, ask, input_rows, shape_of
 from nce_bias.golds import share_of
 from nce_bias.inner_products import InnerProducts
 from nce_bias.integrals.expectation import for_each_gold

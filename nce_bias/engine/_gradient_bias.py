@@ -23,7 +23,7 @@ from nce_bias._gate import random_key, read
 from nce_bias.engine._pull_back import ScoreModel, check_model, inner, linearize_scores
 from nce_bias.engine.gradient_engines import Parts, Question, by_sampling, exactly
 from nce_bias.engine.moments import Moments
-from nce_bias.engine.plan import is_separable
+from nce_bias.engine.shape import is_separable
 from nce_bias.losses import Loss, infonce
 from nce_bias.numerics.quadrature import TOLERANCE
 from nce_bias.problem import Problem

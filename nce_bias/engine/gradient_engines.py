@@ -17,8 +17,9 @@ from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import moments_of
 from nce_bias.engine._pull_back import ScoreModel, inner, linearize_scores
 from nce_bias.engine.moments import Moments
-from nce_bias.engine.plan import Plan, Wish, ask, input_rows, plan_for
+from nce_bias.engine.plan import Wish, plan_for
 from nce_bias.engine.sampling import sample_means
+from nce_bias.engine.shape import Plan, ask, input_rows
 from nce_bias.golds import share_of
 from nce_bias.integrals import Gram
 from nce_bias.losses import ExactLoss, Loss

@@ -11,19 +11,18 @@ import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
-from nce_bias._reads import Seen, bind, reads_gold
-from nce_bias.golds import Golds, Population, share_of
+from nce_bias._reads import reads_gold
+from nce_bias.engine.shape import Plan, Shape, ask, input_rows, shape_of
+from nce_bias.golds import Golds, share_of
 from nce_bias.integrals import Rule
 from nce_bias.integrals.atoms import atoms_for
 from nce_bias.integrals.log_sums import plane_nodes
-from nce_bias.losses import ExactLoss, Loss, check_loss, infonce
-from nce_bias.losses.expectations import Expectations, expectations, expectations_by_gold
+from nce_bias.losses import ExactLoss, Loss, check_loss
 from nce_bias.numerics.arrays import (
     Array,
     each,
@@ -131,20 +130,6 @@ def _foreign_calls(problem: Problem, sampler: Sampler) -> int:
     return len(problem.weights) * golds
 
 
-class Plan(eqx.Module):
-    """What is settled before anything is integrated.
-
-    `sampler` is the one asked for with its inner rule sized; `golds` says how many golds take
-    moments of their own, 0 where all are taken together;
-    `terms` how many numbers all nodes of all inputs have.
-    """
-
-    sampler: Sampler
-    rule: Rule
-    golds: int = eqx.field(static=True)
-    terms: int = eqx.field(static=True, default=0)
-
-
 def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) -> Plan:
     """Check the values, and size both rules for the widest input."""
     split = wish.split
@@ -232,61 +217,6 @@ def _check_length(longest: float) -> None:
         )
 
 
-class Shape(NamedTuple):
-    """What shapes alone tell of a problem, a sampler and a loss.
-
-    `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
-    is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `atoms`: labels may be spread
-    on them. `lines` and `planes`: how many integrals there are. `together`: second moments of all
-    golds come together.
-    """
-
-    coupled: bool
-    separable: bool
-    integrates: bool
-    plain: bool
-    atoms: bool
-    lines: int
-    planes: int
-    size: int
-    work: int
-    work_of_a_gold: int
-
-    @property
-    def together(self) -> bool:
-        """Whether the second moments of all golds come at once."""
-        return (self.separable or self.plain) and self.integrates and not self.coupled
-
-
-def shape_of(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
-    """From the first input; JAX computes nothing for it."""
-
-    def parts(inputs):
-        scores, _, seen = inputs
-        law = bind(sampler, seen, 0).law(scores, problem.popularity)
-        asked = ask(problem, loss, Plan(sampler, Rule(sampler.m, 2, 0.01), 0), (scores, seen))
-        at = asked.at(0, scores)
-        own = at.integrates, at.takes_atoms and not asked.coupled, at.lines, at.planes
-        return law, asked.coupled, law.separable(scores), own
-
-    first = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
-    plain = is_numpy(problem.scores)
-    found = parts(first) if plain else eqx.filter_eval_shape(parts, first)
-    law, coupled, factors, (integrates, atoms, lines, planes) = found
-    return Shape(
-        bool(coupled),
-        factors is not None,
-        bool(integrates),
-        plain,
-        bool(atoms),
-        int(lines),
-        int(planes),
-        law.size,
-        law.work,
-        law.work_of_a_gold,
-    )
-
-
 def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"]:
     """The lengths of the rule in log t, for each input and, where they differ, each gold."""
 
@@ -307,26 +237,6 @@ def _lengths(problem: Problem, loss: ExactLoss, plan: Plan) -> Float[Array, " X"
     return each(row, input_rows(problem))
 
 
-def input_rows(problem: Problem) -> tuple[Array, Population, Seen]:
-    """What is asked input by input: scores, population, and what proposals read besides."""
-    return problem.score_rows, problem.target_rows, problem.seen_rows
-
-
-def ask(
-    problem: Problem, loss: ExactLoss, plan: Plan, at: tuple[Array, Seen], *, prepared: bool = False
-) -> Expectations:
-    """The expectations of one input: of one law, or of one for each gold if proposals read it."""
-    scores, seen = at
-
-    def law(gold):
-        return bind(plan.sampler, seen, gold).law(scores, problem.popularity)
-
-    if reads_gold(plan.sampler, problem.sides):
-        return expectations_by_gold(loss, scores, law, plan.rule, prepared=prepared)
-    one = law(None)
-    return expectations(loss, scores, one.prepared() if prepared else one, plan.rule)
-
-
 _compiled_lengths = eqx.filter_jit(_lengths)
 
 
@@ -345,8 +255,3 @@ def _golds(problem: Problem, shape: Shape, split: bool | None) -> int:
     if split is None and not shape.coupled and golds * problem.labels > limit:
         return 0
     return golds
-
-
-def is_separable(problem: Problem, sampler: Sampler) -> bool:
-    """Whether the negatives' law is (`samplers.base.Law.separable`)."""
-    return shape_of(problem, sampler, infonce).separable
