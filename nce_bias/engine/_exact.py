@@ -89,8 +89,10 @@ def exact(  # noqa: PLR0913 (keyword-only)
         time of a compilation.
     engine : {"auto", "direct", "atoms"}
         "direct" takes every label at every node. "atoms" spreads the labels of independent draws on
-        a grid first, which costs a few softmaxes whatever m is; a few golds an input
-        (`nce_bias.integrals.atoms`). "auto" takes what is quicker; `method` says which it was.
+        a grid first, which costs some tens of softmaxes whatever m is; with more than 16 golds an
+        input for losses that correct neither or both sides alike, the variance not split
+        (`nce_bias.integrals.atoms`, `.crowd`). "auto" takes what is quicker; `method` says which it
+        was.
 
     Returns
     -------

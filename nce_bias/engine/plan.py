@@ -7,6 +7,7 @@ split, and whether the whole is small enough for NumPy, which compiles nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from nce_bias.engine.shape import Plan, Shape, ask, input_rows, shape_of
 from nce_bias.golds import Golds, share_of
 from nce_bias.integrals import Rule
 from nce_bias.integrals.atoms import atoms_for
+from nce_bias.integrals.crowd import Crowding, crowd_for
+from nce_bias.integrals.crowded import atoms_of_golds
 from nce_bias.integrals.log_sums import plane_nodes
 from nce_bias.losses import ExactLoss, Loss, check_loss
 from nce_bias.numerics.arrays import (
@@ -34,7 +37,7 @@ from nce_bias.numerics.arrays import (
     top_k,
 )
 from nce_bias.numerics.gaps import MOST
-from nce_bias.numerics.quadrature import TRACED_NODES, nodes_for, step_for
+from nce_bias.numerics.quadrature import TRACED_NODES, ends, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.proposals import check_sides, written_for_numpy
 from nce_bias.samplers import Sampler
@@ -98,7 +101,9 @@ def plan_at_once(
 ) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
     foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
-    if compiled or foreign or not _portable(sampler, loss) or is_traced(problem, sampler, loss):
+    large = compiled is None and PASSES * problem.scores.size > MOST_TERMS
+    ready = compiled or large or foreign
+    if ready or not _portable(sampler, loss) or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, wish)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, wish)
@@ -156,12 +161,11 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
             longest = _longest(problem, loss, Plan(sized, rule, measured.golds))
             _check_length(longest)
     nodes = nodes_for(longest, step_for(tolerance))
-    few = _few_golds(problem) if shape.atoms and not rule.closes_gaps else 0
-    atoms = atoms_for(longest, tolerance, problem.labels, nodes)
-    work = nodes * atoms.size + PASSES * problem.labels
-    if few and (wish.engine == "atoms" or (wish.engine == "auto" and work < nodes * shape.work)):
-        spread = Rule(sized.m, nodes, tolerance, atoms=atoms, golds=few)
-        return Plan(sized, spread, 0 if split is False else few, len(problem.weights) * work)
+    measured = Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds)
+    if shape.atoms and not rule.closes_gaps and wish.engine != "direct":
+        spread = _spread(problem, loss, measured, longest, wish)
+        if spread and (wish.engine == "atoms" or spread.work < nodes * shape.work):
+            return spread.plan(len(problem.weights))
     _check_engine(wish.engine, sampler)
     if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
         golds = 0
@@ -174,6 +178,61 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     squares = bool(split) or plane <= MOST_PLANE
     final = Rule(sized.m, nodes, tolerance, rule.closes_gaps, squares=squares)
     return Plan(sized, final, golds, terms + (plane if squares else 0))
+
+
+class Spread(NamedTuple):
+    """A plan with labels on atoms, and what an input costs, in terms of an integral."""
+
+    sampler: Sampler
+    rule: Rule
+    golds: int
+    work: float
+
+    def plan(self, inputs: int) -> Plan:
+        """For so many inputs."""
+        return Plan(self.sampler, self.rule, self.golds, int(inputs * self.work))
+
+
+def _spread(
+    problem: Problem, loss: ExactLoss, plan: Plan, longest: float, wish: Wish
+) -> Spread | None:
+    """With few golds beside the atoms, or with many on them; None where neither can be."""
+    rule, labels = plan.rule, problem.labels
+    atoms = atoms_for(longest, rule.tolerance, labels, rule.nodes)
+    rule = dataclasses.replace(rule, atoms=atoms)
+    work = rule.nodes * atoms.size + PASSES * labels
+    few = _few_golds(problem)
+    if few:
+        rule = dataclasses.replace(rule, golds=few)
+        return Spread(plan.sampler, rule, 0 if wish.split is False else few, work)
+    if wish.split or (plan.golds and wish.engine == "auto"):  # which golds on atoms are not
+        return None
+    found = to_numpy(
+        (_crowding if is_numpy(problem.scores) else _compiled_crowding)(problem, loss, plan)
+    )
+    m = float(np.asarray(plan.sampler.m))
+    reach = atoms_of_golds(longest, atoms, ends(rule.tolerance), m)
+    many = crowd_for(found, m, (labels, rule.nodes, reach), rule.tolerance)
+    if many is None:
+        return None
+    crowd, taken, more = many
+    rule = dataclasses.replace(rule, golds=taken, crowd=crowd)
+    return Spread(plan.sampler, rule, 0, work + more)
+
+
+def _crowding(problem: Problem, loss: ExactLoss, plan: Plan) -> Crowding:
+    """What golds on atoms depend on, input by input."""
+
+    def row(inputs):
+        scores, targets, seen = inputs
+        asked = ask(problem, loss, plan, (scores, seen))
+        at: Any = asked.at(0, share_of(targets, scores))
+        return at.crowding()
+
+    return each(row, input_rows(problem))
+
+
+_compiled_crowding = eqx.filter_jit(_crowding)
 
 
 def _few_golds(problem: Problem) -> int:
@@ -193,8 +252,9 @@ def _check_engine(engine: str, sampler: Sampler) -> None:
         raise refuse(
             "engine",
             f"got 'atoms' for {sampler!r}",
-            f"independent draws, a loss that is a softmax over candidates, at most {FEW_GOLDS} "
-            "golds an input, and concrete values",
+            f"independent draws, a loss that is a softmax over candidates, and at most {FEW_GOLDS} "
+            "golds an input or a loss that corrects neither or both sides alike with its variance "
+            "not split; concrete values",
             "Leave engine out: it takes atoms where they serve.",
         )
 

@@ -8,6 +8,7 @@ is one class with the same four methods.
 
 from nce_bias.integrals.atoms import AtomIntegrand
 from nce_bias.integrals.closed_form import ClosedForm
+from nce_bias.integrals.crowded import CrowdIntegrand
 from nce_bias.integrals.expectation import Expectation, Gram, Rule, Sums
 from nce_bias.integrals.integrand import Integrand
 from nce_bias.integrals.log_sums import LogSumsMoments, Term
@@ -15,6 +16,7 @@ from nce_bias.integrals.log_sums import LogSumsMoments, Term
 __all__ = [
     "AtomIntegrand",
     "ClosedForm",
+    "CrowdIntegrand",
     "Expectation",
     "Gram",
     "Integrand",

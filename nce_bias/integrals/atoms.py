@@ -1,4 +1,4 @@
-r"""The integral of one input for a few golds, at the cost of a few passes over the labels.
+r"""The integral of one input at the cost of a few passes over the labels.
 
 Independent draws see a label through q_y and its exposure t w_y alone. For a gold g,
 
@@ -12,9 +12,9 @@ a gold is read back:
     E[v_a] = q_a G(lambda_a),   G(lambda) = sum_g share_g int e^{-z_+} F_g m / phi_g z e^{-z} dt/t,
 
 with z = t e^lambda. Second moments need sums of q z^2 e^{-z}, on the same atoms, and of q^2 times
-another function of lambda, which is read back like G: reading is ten times cheaper than spreading.
-Golds are never spread: their own terms are added one by one, so that leaving one out subtracts
-nothing (all terms are positive).
+another function of lambda, for which q^2 is spread beside q.
+A few golds are not spread (many are: `nce_bias.integrals.crowd`): their own terms are added one by
+one, so that leaving one out subtracts nothing (all terms are positive).
 
 **Derivatives.** As functions of u = log z, 1 - e^{-z} and z e^{-z} have Fourier transforms that
 decay as |Gamma(1 + i w)| does, like e^{-pi |w| / 2}. So their p-th derivative is of the order of
@@ -45,9 +45,9 @@ from jaxtyping import Bool, Float, Int
 
 from nce_bias.integrals.expectation import Sums
 from nce_bias.integrals.integrand import Integrand
-from nce_bias.numerics.arrays import Array, each, is_numpy, mask, namespace
+from nce_bias.numerics.arrays import Array, each, is_numpy, mask, namespace, put
 from nce_bias.numerics.interpolation import Cells, Lattice, Steps, cells_of, grid_for
-from nce_bias.numerics.leave_one_out import best, exposure
+from nce_bias.numerics.leave_one_out import best, exposure, sum_without_each
 from nce_bias.numerics.quadrature import Grid, step_for
 
 #: Largest p-th derivative of the functions that are summed, over p! (2 / pi)^p min(1, z).
@@ -61,24 +61,49 @@ PRODUCTS = 2.0
 
 
 class Taken(NamedTuple):
-    """What is taken one by one: labels `[G]` with their shares and numbers."""
+    """What is taken one by one: labels `[G]` with their numbers; `meant` says which count."""
 
     which: Int[Array, " G"]
+    meant: Bool[Array, " G"]
     share: Float[Array, " G"]
     q: Float[Array, " G"]
     log_gold: Float[Array, " G"]
     log_negative: Float[Array, " G"]
 
 
+class OfCrowd(NamedTuple):
+    """What golds on the grid add to the moments; `draws` and `pairs` `[N]` at the nodes.
+
+    `by_gold` has what a label gets as the gold, less what `draws` counts it too often.
+    """
+
+    loss: Float[Array, ""]
+    own: Float[Array, ""]
+    squared: Float[Array, ""]
+    paired: Float[Array, ""]
+    draws: Float[Array, " N"]
+    pairs: Float[Array, " N"]
+    by_gold: Float[Array, " V"]
+
+    @classmethod
+    def none(cls, like: Float[Array, " V"], nodes: int) -> OfCrowd:
+        """No gold is."""
+        xp = namespace(like)
+        zero, zeros = xp.zeros((), like.dtype), xp.zeros(nodes, like.dtype)
+        return cls(zero, zero, zero, zero, zeros, zeros, xp.zeros_like(like))
+
+
 class Nodes(NamedTuple):
     """At the nodes `[N]` of the rule: of atoms `[N, a]`, of golds `[N, G]`.
 
     `tilted` is weight e^{-z_+} F, `draws` m / phi_g over what is left of q: the two factors of
-    every moment; `f` is e^{-z}, `kept` says which golds h are among the negatives of g, `[G, G]`.
+    every moment; `f` is e^{-z}, `gone` 1 - e^{-z}, `missed` 1 - phi with all labels.
     """
 
     z: Float[Array, "N a"]
     f: Float[Array, "N a"]
+    gone: Float[Array, "N a"]
+    missed: Float[Array, " N"]
     z_gold: Float[Array, "N G"]
     z_own: Float[Array, "N G"]
     weight: Float[Array, "N G"]
@@ -86,7 +111,6 @@ class Nodes(NamedTuple):
     log_t: Float[Array, " N"]
     tilted: Float[Array, "N G"]
     draws: Float[Array, "N G"]
-    kept: Float[Array, "G G"]
 
 
 class AtomIntegrand(Integrand):
@@ -105,42 +129,51 @@ class AtomIntegrand(Integrand):
         """See `Expectation`."""
         xp, law, rest = namespace(self.share), self._law, self._rest
         golds, cells = self._golds, self._cells()
-        spread = cells.spread(rest)
+        spread, squared = cells.spread_rows(lambda q: (q, q * q), rest)
         at = self._nodes(cells, spread, golds)
-        survive = xp.exp(-at.z_gold)
-        beside = survive * -xp.expm1(at.log_f)
+        beside = xp.exp(-at.z_gold) * -xp.expm1(at.log_f)
         without = xp.exp(-xp.exp(at.log_t))[:, None] - xp.exp(at.log_f)
         absent = xp.isneginf(golds.log_gold)
         loss = xp.sum(at.weight * xp.where(absent, without, beside))
         missed = xp.where(absent, golds.share, 0.0)
         by_gold = -xp.sum(at.weight * at.z_gold * beside, axis=0) - missed
         drawn, f_own = at.tilted * at.draws, xp.exp(-at.z_own)  # [N, G]
-        among = drawn @ at.kept  # of label h: over the golds that may draw it
         own_terms = golds.q * at.z_own * f_own
-        on_golds = xp.sum(among * own_terms, axis=0)
-        hits = xp.sum(drawn * own_terms * xp.diagonal(at.kept), axis=0)
-        first = at.z * at.f
-        twice = (1 - 1 / law.m) * at.tilted * at.draws**2
-        g, pairs = cells.read(
-            xp.stack([xp.sum(drawn, axis=-1) @ first, xp.sum(twice, axis=-1) @ first**2])
-        )
-        by_negative = _put(rest * g, golds.which, on_golds)
-        squares = (at.z * first) @ spread
-        own_squares = (own_terms * at.z_own) @ at.kept.T  # [N, G]: over h among g's negatives
-        own_pairs = own_terms**2 @ at.kept.T
+        hits = xp.sum(drawn * own_terms * self._keeps, axis=0)
+        first, twice = at.z * at.f, (1 - 1 / law.m) * at.tilted * at.draws**2
+        crowd = self._crowded(cells, at)
+        draws, pairs = xp.sum(drawn, axis=-1) + crowd.draws, xp.sum(twice, axis=-1) + crowd.pairs
+        read = cells.read(draws @ first)
+        among = self._others(drawn) + crowd.draws[:, None]  # of label h: golds that may draw it
+        by_negative = _put(rest * read, golds, xp.sum(among * own_terms, axis=0))
+        squares, own_squares = (at.z * first) @ spread, own_terms * at.z_own
         distinct = xp.sum(at.tilted * at.z_gold**2) + xp.sum(
-            drawn * (squares[:, None] + own_squares)
+            drawn * (squares[:, None] + self._others(own_squares))
         )
-        of_hits = 2 * at.z_gold * at.draws * own_terms * xp.diagonal(at.kept)
-        together = xp.sum(at.tilted * of_hits) + xp.sum(twice * own_pairs) + rest**2 @ pairs
+        of_crowd = squares + xp.sum(own_squares, axis=-1)
+        distinct = distinct + crowd.squared + crowd.draws @ of_crowd
+        of_hits = 2 * at.z_gold * at.draws * own_terms * self._keeps
+        together = xp.sum(at.tilted * of_hits) + xp.sum(twice * self._others(own_terms**2))
+        together = together + crowd.pairs @ xp.sum(own_terms**2, axis=-1)
+        together = together + pairs @ (first**2 @ squared)
         return Sums(
-            loss + self.offset,
-            _put(xp.zeros_like(self.share), golds.which, by_gold),
+            loss + crowd.loss + self.offset,
+            _put(crowd.by_gold, golds, by_gold),
             by_negative,
-            xp.sum(by_gold) + xp.sum(hits),
-            distinct + together,
+            xp.sum(by_gold) + xp.sum(hits) + crowd.own,
+            distinct + together + crowd.paired,
             distinct,
         )
+
+    def _others(self, terms: Float[Array, "*N G"]) -> Float[Array, "*N _"]:
+        """Sums over the labels taken, without the gold's own unless it is among its negatives."""
+        if self._keeps:
+            return namespace(terms).sum(terms, axis=-1, keepdims=True)
+        return sum_without_each(terms)
+
+    def _crowded(self, cells: Cells | Steps, at: Nodes) -> OfCrowd:
+        """What golds on the grid add, if there are any."""
+        return OfCrowd.none(self.share, len(at.missed))
 
     def squared_means(self, golds: int) -> Float[Array, ""] | None:
         """See `Expectation`: each gold's G, read back."""
@@ -151,11 +184,16 @@ class AtomIntegrand(Integrand):
         g = drawn.T @ (at.z * at.f)  # [G, a]
         others = each(lambda on_grid: xp.sum((rest * cells.read(on_grid)) ** 2), g)
         own_terms = own.q * at.z_own * xp.exp(-at.z_own)
-        on_golds = (drawn.T @ own_terms) * at.kept  # [g, h]
+        one = xp.eye(len(share), dtype=share.dtype)
+        on_golds = (drawn.T @ own_terms) * (1 - one * (1 - self._keeps))  # [g, h]
         beside = at.weight * at.z_gold * xp.exp(-at.z_gold) * -xp.expm1(at.log_f)
         missed = xp.sum(beside, axis=0) / share + xp.isneginf(own.log_gold)
-        on_golds = on_golds - xp.eye(len(share), dtype=share.dtype) * missed
-        return xp.sum(own.share * (others + xp.sum(on_golds**2, axis=-1)))
+        return xp.sum(own.share * (others + xp.sum((on_golds - one * missed) ** 2, axis=-1)))
+
+    @property
+    def _keeps(self) -> int:
+        """1 where a gold is among its own negatives."""
+        return int(self._law.hits == "keep")
 
     @property
     def _law(self) -> Any:
@@ -165,7 +203,7 @@ class AtomIntegrand(Integrand):
     def _golds(self) -> Taken:
         which = most_frequent(self.share, self.rule.golds)
         columns = (self.share, self._law.q, self.log_gold, self.log_negative)
-        return Taken(which, *(column[which] for column in columns))
+        return Taken(which, which >= 0, *(column[which] for column in columns))
 
     @property
     def _rest(self) -> Float[Array, " V"]:
@@ -179,10 +217,15 @@ class AtomIntegrand(Integrand):
         """The labels that are taken one by one."""
         return mask(most_frequent(self.share, self.rule.golds), len(self.share))
 
+    @property
+    def _spread(self) -> Bool[Array, " V"]:
+        """The labels whose weights the grid has to reach."""
+        return self._rest > 0
+
     def _cells(self) -> Cells | Steps:
         """From the largest exponent down; see `NOTHING`."""
         xp = namespace(self.share)
-        usual = xp.where(self._rest > 0, self.log_negative, -xp.inf)
+        usual = xp.where(self._spread, self.log_negative, -xp.inf)
         top = xp.max(usual)
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         lattice = self.lattice
@@ -199,22 +242,21 @@ class AtomIntegrand(Integrand):
         xp, law, grid = namespace(self.share), self._law, self.grid
         index = xp.arange(grid.nodes, dtype=grid.left.dtype)
         log_t = grid.left + grid.step * index
-        z, f, drawn = self._on_atoms(grid, cells)
+        z, f, gone = self._on_atoms(grid, cells)
         z_gold, z_own = (exposure(log_t, at) for at in (golds.log_gold, golds.log_negative))
         terms = golds.q * -xp.expm1(-z_own)
-        kept = xp.ones((len(golds.q),) * 2, z.dtype)
-        if law.hits != "keep":
-            kept = kept - xp.eye(len(golds.q), dtype=z.dtype)
-        missed = (drawn @ spread)[:, None] + terms @ kept.T
+        of_rest = gone @ spread
         left = xp.ones_like(golds.q)
         if law.hits == "exclude":
-            left = xp.sum(xp.where(self._taken, 0.0, law.q)) + kept @ golds.q
-        missed = xp.minimum(missed / left, 1 - jnp.finfo(z.dtype).epsneg)
+            left = xp.sum(xp.where(self._taken, 0.0, law.q)) + self._others(golds.q)
+        missed = (of_rest[:, None] + self._others(terms)) / left
+        missed = xp.minimum(missed, 1 - jnp.finfo(z.dtype).epsneg)
         log_f = law.m * xp.log1p(-missed)
         weight = grid.weight(index)[:, None] * golds.share
         tilted = weight * xp.exp(log_f - z_gold)
         draws = law.m / (1 - missed) / left
-        return Nodes(z, f, z_gold, z_own, weight, log_f, log_t, tilted, draws, kept)
+        every = of_rest + xp.sum(terms, axis=-1)
+        return Nodes(z, f, gone, every, z_gold, z_own, weight, log_f, log_t, tilted, draws)
 
     def _on_atoms(self, grid: Grid, cells: Cells | Steps) -> tuple[Array, Array, Array]:
         """z, e^{-z} and 1 - e^{-z} of atoms at nodes `[N, a]`, by as many exponentials as N + a.
@@ -251,9 +293,5 @@ def most_frequent(share: Float[Array, " V"], golds: int) -> Int[Array, " G"]:
     return best(share, golds)[1]
 
 
-def _put(values: Float[Array, " V"], places: Int[Array, " G"], new: Float[Array, " G"]) -> Array:
-    if is_numpy(values, new):
-        values = values.copy()
-        values[places] = new
-        return values
-    return values.at[places].set(new)  # type: ignore[attr-defined]
+def _put(values: Float[Array, " V"], golds: Taken, new: Float[Array, " G"]) -> Array:
+    return put(values, golds.which, golds.meant, new)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
+from nce_bias.integrals.crowd import Crowd
 from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
 from nce_bias.numerics.interpolation import Lattice
 
@@ -25,7 +26,8 @@ class Rule(eqx.Module):
     nothing to integrate; `tolerance` is the relative error allowed; `closes_gaps` says that the
     log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`). With `atoms`,
     labels are spread on that grid, but for the `golds` most frequent (`nce_bias.integrals.atoms`).
-    `squares` says whether second moments that take a plane of nodes are wanted.
+    `squares` says whether second moments that take a plane of nodes are wanted. With `crowd`, golds
+    are spread too, but for the at most `golds` that are often drawn (`nce_bias.integrals.crowd`).
     """
 
     m: int | Float[Array, ""]
@@ -35,6 +37,7 @@ class Rule(eqx.Module):
     atoms: Lattice | None = eqx.field(static=True, default=None)
     golds: int = eqx.field(static=True, default=0)
     squares: bool = eqx.field(static=True, default=True)
+    crowd: Crowd | None = None
 
 
 class Sums(eqx.Module):

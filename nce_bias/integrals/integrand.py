@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from nce_bias.integrals.crowd import Crowding, crowding
 from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Rule, Sums
 from nce_bias.integrals.spread import dense_square, separable_squares
 from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
@@ -101,6 +102,10 @@ class Integrand(Expectation):
     def takes_atoms(self) -> bool:
         """Independent draws do (`nce_bias.integrals.atoms`)."""
         return self.law.independent
+
+    def crowding(self) -> Crowding:
+        """What a plan asks before golds are spread on atoms too."""
+        return crowding(self.share, (self.log_gold, self.log_negative), self.law)
 
     @property
     def length(self) -> Float[Array, ""]:

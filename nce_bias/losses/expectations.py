@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from nce_bias.integrals import Expectation, Rule
 from nce_bias.integrals.atoms import most_frequent
+from nce_bias.integrals.inclusion import included_by_many
 from nce_bias.integrals.lottery import Lottery
 from nce_bias.losses.base import ExactLoss
 from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
@@ -36,6 +37,8 @@ def expectations(loss: ExactLoss, scores: Float[Array, " V"], law: Law, rule: Ru
     lot = None if plain else law.by_lot()
 
     def included(share, golds):
+        if rule.crowd is not None:
+            return included_by_many(law, share, rule)
         if rule.atoms:
             return law.included_for(most_frequent(share, rule.golds), share)
         return law.included(share)

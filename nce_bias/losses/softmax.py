@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
-from nce_bias.integrals import AtomIntegrand, Integrand, Rule
+from nce_bias.integrals import AtomIntegrand, CrowdIntegrand, Integrand, Rule
 from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.log_sums import LogSums
@@ -62,7 +62,8 @@ class CandidateSoftmax(eqx.Module):
     ) -> Integrand:
         """The integral of one input, for golds that share the scores of their negatives."""
         scores = corrected.gold, corrected.negatives
-        kind = AtomIntegrand if rule.atoms else Integrand
+        on_atoms = AtomIntegrand if rule.crowd is None else CrowdIntegrand
+        kind = on_atoms if rule.atoms else Integrand
         return kind.of(law, scores, share, rule, competes=self.competes)
 
     def value(

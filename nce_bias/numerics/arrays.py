@@ -109,6 +109,15 @@ def one_hot(place: Any, like: Any) -> Any:
     return jnp.zeros_like(like).at[place].set(1.0)
 
 
+def put(values: Any, places: Any, meant: Any, new: Any) -> Any:
+    """`values` with `new` in the places that are meant."""
+    if is_numpy(values, new):
+        values = values.copy()
+        values[places[meant]] = new[meant]
+        return values
+    return jnp.asarray(values).at[jnp.where(meant, places, len(values))].set(new, mode="drop")
+
+
 def each(function: Callable[..., Any], values: Any, batch_size: int | None = None) -> Any:
     """The function at each entry of the leading axis, results stacked."""
     leaves = jax.tree.leaves(values)

@@ -17,14 +17,16 @@ derivatives at most M p! (2 / pi)^p (`nce_bias.integrals.atoms`), so
 With 12 points a spacing of 0.055 makes that 1e-13, 0.21 makes it 1e-6; with 4 points it takes
 0.001 for the former. Few points make a million of x cheap, many points a short grid, and both can
 be had: x is spread with 4 points on a **fine** grid, whose own points are spread with 12 on a
-coarse one. Reading goes the same way back. The first step enlarges the error of the second by the
+coarse one; the fine points divide its cells alike, so that is one small matrix. Reading goes the
+same way back. The first step enlarges the error of the second by the
 Lebesgue constant of 4 points, 5/4, at most. `grid_for` weighs one step against two.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -34,6 +36,8 @@ from jaxtyping import Float
 
 from nce_bias.numerics.arrays import Array, is_numpy, namespace
 
+#: Several values of each point from some of it, a block of points at a time.
+Rows: TypeAlias = Callable[..., Any]
 #: Points of an interpolation that may be taken.
 CHOICES = (6, 8, 10, 12)
 #: Points on the fine grid, and on the coarse one after it.
@@ -42,8 +46,8 @@ FINE, COARSE = 4, 12
 LEBESGUE = 1.25
 #: What one point of one x costs, in terms of a sum over the grid.
 POINT = 1.0
-#: Points x that JAX takes at a time.
-BLOCK = 2**15
+#: Points x that JAX takes at a time: what is made of them stays in cache and is never allocated.
+BLOCK = 2**13
 
 
 class Lattice(NamedTuple):
@@ -78,12 +82,12 @@ def grid_for(length: float, tolerance: float, step: float, xs: int, sums: float)
     def cost(grid: Lattice) -> float:
         spread = POINT * grid.points * xs
         if grid.fine is not None:
-            spread = POINT * (grid.fine.points * xs + grid.points * grid.fine.size)
+            spread = POINT * (grid.fine.points * xs + grid.fine.size)
         return grid.size * sums + spread
 
     coarse = of(COARSE, 0.5 / LEBESGUE)
-    fine = of(FINE, 0.5)
-    fine = fine._replace(size=int(coarse.size * coarse.spacing / fine.spacing) + FINE)
+    parts = math.ceil(coarse.spacing / of(FINE, 0.5).spacing)
+    fine = Lattice(parts * (coarse.size - COARSE), coarse.spacing / parts, FINE)
     return min([*map(of, CHOICES), coarse._replace(fine=fine)], key=cost)
 
 
@@ -118,37 +122,59 @@ class Cells(eqx.Module):
 
     def spread(self, values: Float[Array, " V"]) -> Float[Array, " a"]:
         """C_a = sum_y values_y l_a(x_y)."""
+        return self.spread_rows(lambda v: [v], values)[0]
+
+    def spread_rows(self, rows: Rows, *columns: Float[Array, " V"]) -> Float[Array, "n a"]:
+        """The same of several values, made from columns where they are needed: `rows(*blocks)`.
+
+        Arrays of V numbers that live for a moment cost more than what they hold: the system gives
+        their memory page by page, every time anew.
+        """
         size = self.lattice.size
-        if is_numpy(values, self.at):
+        if is_numpy(*columns, self.at):
             first, weights = _points(self.at, self.lattice)
-            parts = [
-                np.bincount(first + j, weight * values, size) for j, weight in enumerate(weights)
-            ]
-            return sum(parts[1:], start=parts[0]).astype(values.dtype)  # type: ignore[return-value]
 
-        def block(by_first, part):
-            first, weights = _points(part[0], self.lattice)
-            terms = zip(by_first, weights, strict=True)
-            return tuple(c.at[first].add(weight * part[1]) for c, weight in terms), None
+            def row(values):
+                parts = [np.bincount(first + j, w * values, size) for j, w in enumerate(weights)]
+                return sum(parts[1:], start=parts[0]).astype(values.dtype)  # type: ignore[union-attr]
 
-        nothing = tuple(jnp.zeros(size, values.dtype) for _ in range(self.lattice.points))
-        parts = _blocks(self.at, self.at[:1]), _blocks(values, jnp.zeros_like(values[:1]))
-        by_first, _ = jax.lax.scan(block, nothing, parts)
-        return sum(jnp.roll(c, j) for j, c in enumerate(by_first))  # type: ignore[return-value]
+            spread: Any = np.stack([row(values) for values in rows(*columns)])
+            return spread
 
-    def read(self, on_grid: Float[Array, "*n a"]) -> Float[Array, "*n V"]:
-        """f(x_y) from f on the grid, of one f or several."""
-
-        def block(at):
+        def add(grids, _, fresh, at, *blocks):
             first, weights = _points(at, self.lattice)
-            terms = [on_grid[..., first + j] * weight for j, weight in enumerate(weights)]
-            return sum(terms[1:], start=terms[0])
+            made = [jnp.where(fresh, row, 0.0) for row in rows(*blocks)]
+            for j, weight in enumerate(weights):
+                grids = [
+                    c.at[first + j].add(weight * row) for c, row in zip(grids, made, strict=True)
+                ]
+            return grids
 
-        if is_numpy(on_grid, self.at):
-            return block(self.at)  # type: ignore[return-value]
-        found = jax.lax.map(block, _blocks(self.at, self.at[:1]))
-        whole = jnp.moveaxis(found, 0, -2).reshape(*found.shape[1:-1], -1)
-        return whole[..., : len(self.at)]
+        count = len(jax.eval_shape(lambda *columns: tuple(rows(*columns)), *columns))
+        nothing = [jnp.zeros(size, self.at.dtype)] * count
+        return jnp.stack(_by_block(add, nothing, self.at, *columns))
+
+    def read(self, on_grid: Float[Array, " a"]) -> Float[Array, " V"]:
+        """f(x_y) from f on the grid."""
+        return self.read_rows(on_grid[None], lambda values: values[0])
+
+    def read_rows(
+        self, on_grid: Float[Array, "n a"], of: Rows, *columns: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """`of([f(x), ...], *columns)`, of several f at the points, block by block."""
+
+        def block(at, *columns):
+            first, weights = _points(at, self.lattice)
+            terms = [[row[first + j] * w for j, w in enumerate(weights)] for row in on_grid]
+            return of([sum(own[1:], start=own[0]) for own in terms], *columns)
+
+        if is_numpy(on_grid, self.at, *columns):
+            return block(self.at, *columns)
+
+        def put(found, place, _, *blocks):
+            return jax.lax.dynamic_update_slice(found, block(*blocks), (place,))
+
+        return _by_block(put, jnp.zeros_like(self.at), self.at, *columns)
 
 
 def _points(at: Array, lattice: Lattice) -> tuple[Array, list[Array]]:
@@ -170,42 +196,85 @@ def _points(at: Array, lattice: Lattice) -> tuple[Array, list[Array]]:
     return cell.astype(np.int32), weights
 
 
-def _blocks(values: Array, filling: Array) -> Array:
-    """In rows of `BLOCK`, the last filled up."""
-    count = -(-len(values) // BLOCK)
-    size = BLOCK if count > 1 else len(values)
-    filled = jnp.broadcast_to(filling, count * size - len(values))
-    return jnp.concatenate([values, filled]).reshape(count, size)
+def _by_block(step: Callable[..., Any], start: Any, *columns: Float[Array, " V"]) -> Any:
+    """`step(found, place, fresh, *blocks)` for one block of the columns after the other.
+
+    The last one reaches back to have the size of the others: `fresh` says what was not there yet.
+    """
+    labels = len(columns[0])
+    size = min(labels, BLOCK)
+    index = jnp.arange(size)
+
+    def at_block(found, first):
+        place = jnp.minimum(first, labels - size)
+        blocks = [jax.lax.dynamic_slice(column, (place,), (size,)) for column in columns]
+        return step(found, place, place + index >= first, *blocks), None
+
+    return jax.lax.scan(at_block, start, jnp.arange(0, labels, size))[0]
 
 
 class Steps(eqx.Module):
-    """From x to a fine grid, and from its points to a coarse one; used as `Cells` are."""
+    """From x to a fine grid, and from its points to a coarse one; used as `Cells` are.
+
+    Fine points divide the cells of the coarse grid alike, so the second step is a small matrix
+    `[parts, points]` for all of them. The outermost cells of the coarse grid stay empty.
+    """
 
     fine: Cells
-    coarse: Cells
+    low: Float[Array, ""]
+    lattice: Lattice = eqx.field(static=True)
 
     @property
     def grid(self) -> Float[Array, " a"]:
         """The coarse one."""
-        return self.coarse.grid
+        steps = namespace(self.low).arange(self.lattice.size, dtype=self.low.dtype)
+        return self.low + self.lattice.spacing * steps
+
+    @property
+    def _weights(self) -> Float[Array, "parts p"]:
+        """l_j at the fine points of one cell."""
+        assert self.lattice.fine is not None
+        points, cells = self.lattice.points, self.lattice.size - self.lattice.points
+        parts = self.lattice.fine.size // cells
+        at: Any = points // 2 - 1 + np.arange(parts) / parts
+        weights = np.stack(_points(at, self.lattice)[1], axis=-1)
+        return namespace(self.low).asarray(weights, self.low.dtype)
 
     def spread(self, values: Float[Array, " V"]) -> Float[Array, " a"]:
-        """sum_y values_y times the weights of both steps."""
-        return self.coarse.spread(self.fine.spread(values))
+        """See `Cells`."""
+        return self.spread_rows(lambda v: [v], values)[0]
 
-    def read(self, on_grid: Float[Array, "*n a"]) -> Float[Array, "*n V"]:
-        """f(x_y) from f on the coarse grid."""
-        return self.fine.read(self.coarse.read(on_grid))
+    def spread_rows(self, rows: Rows, *columns: Float[Array, " V"]) -> Float[Array, "n a"]:
+        """See `Cells`."""
+        xp, weights, points = namespace(self.low), self._weights, self.lattice.points
+        fine = self.fine.spread_rows(rows, *columns)
+        by_point = fine.reshape(len(fine), -1, len(weights)) @ weights  # [n, cells, p]
+        shifted: Any = [
+            xp.pad(by_point[..., j], ((0, 0), (1 + j, points - 1 - j))) for j in range(points)
+        ]
+        return sum(shifted[1:], start=shifted[0])  # type: ignore[return-value]
+
+    def read(self, on_grid: Float[Array, " a"]) -> Float[Array, " V"]:
+        """See `Cells`."""
+        return self.read_rows(on_grid[None], lambda values: values[0])
+
+    def read_rows(
+        self, on_grid: Float[Array, "n a"], of: Rows, *columns: Float[Array, " V"]
+    ) -> Float[Array, " V"]:
+        """See `Cells`."""
+        xp, points, cells = namespace(on_grid), self.lattice.points, self.lattice.size
+        cells = cells - points
+        by_point = xp.stack([on_grid[:, 1 + j : 1 + j + cells] for j in range(points)], axis=-1)
+        fine = (by_point @ self._weights.T).reshape(len(on_grid), -1)
+        return self.fine.read_rows(fine, of, *columns)
 
 
 def cells_of(x: Float[Array, " V"], low: Float[Array, ""], lattice: Lattice) -> Cells | Steps:
     """Where points x lie on a grid from `low`, in one step or two."""
     if lattice.fine is None:
         return Cells.of(x, low, lattice)
-    inside = low + lattice.spacing * (lattice.points // 2 - 1)  # a cell of the coarse grid
-    start = inside - lattice.fine.spacing * (lattice.fine.points // 2 - 1)
-    fine = Cells.of(x, start, lattice.fine)
-    return Steps(fine, Cells.of(fine.grid, low, lattice._replace(fine=None)))
+    start = low + lattice.spacing * (lattice.points // 2)
+    return Steps(Cells.of(x, start, lattice.fine), low, lattice)
 
 
 def _factorials(j: int, k: int) -> int:

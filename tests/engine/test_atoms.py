@@ -189,7 +189,7 @@ def test_many_labels_take_atoms_by_themselves():
     [
         (nb.without_replacement(nb.uniform(), 2), nb.infonce, [0]),
         (nb.iid(nb.uniform(), 2), nb.binary_nce, [0]),
-        (nb.iid(nb.uniform(), 2), nb.infonce, [list(range(17))]),
+        (nb.iid(nb.uniform(), 2, "mask"), nb.sampled_softmax, [list(range(17))]),
     ],
 )
 def test_atoms_are_refused_where_there_are_none(sampler, loss, golds):
