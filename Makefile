@@ -12,6 +12,8 @@ PYTHON ?= $(shell $(find_python))
 # A stamp says what is installed where by content, not by date: a fresh checkout of the same files
 # installs nothing again, and a moved folder or a changed pin does.
 stamp = $(1)/.installed-$(shell { echo '$(CURDIR)'; cat pyproject.toml $(2); } | cksum | cut -d' ' -f1)
+# Questions of `make figures` at a time: JAX keeps about one core busy, a process takes 1 to 2 GiB.
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(call stamp,$(VENV),constraints.txt)
@@ -24,13 +26,13 @@ INTEROP_STAMP := $(call stamp,$(INTEROP),constraints-interop.txt constraints.txt
 .PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop test-browser install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
-	$(BIN)/python -m analysis run
+	$(BIN)/python -m analysis run --jobs $(JOBS)
 
 quick: $(STAMP)  ## the same in small, to see that everything runs: build/quick
-	$(BIN)/python -m analysis run --quick
+	$(BIN)/python -m analysis run --quick --jobs $(JOBS)
 
 results: $(STAMP)  ## remake what is committed: analysis/*/results and figures/
-	$(BIN)/python -m analysis run --in-place
+	$(BIN)/python -m analysis run --in-place --jobs $(JOBS)
 
 linking: $(STAMP)  ## every run of analysis/linking, about an hour; goes on where it was stopped
 	$(BIN)/python -m analysis.linking.full

@@ -37,6 +37,9 @@ def run_questions(
             "[default: build; build/quick with --quick]",
         ),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Questions at a time, each in its process.")
+    ] = 1,
     in_place: Annotated[
         bool,
         typer.Option(
@@ -78,7 +81,7 @@ def run_questions(
             )
     progress = command.Progress()
     try:
-        command.run(chosen, places, quick, progress)
+        command.run(chosen, places, quick, progress, jobs)
     except KeyboardInterrupt:
         kept = ", ".join(progress.finished) or "nothing yet"
         typer.echo(

@@ -3,6 +3,9 @@
 import os
 import pathlib
 import re
+import shutil
+import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -194,6 +197,56 @@ def test_a_failing_question_is_not_hidden(checkout):
     done = run("run")
     assert isinstance(done.exception, ZeroDivisionError)
     assert written() == {}
+
+
+@pytest.fixture
+def apart(checkout, tmp_path):
+    """The same checkout with a command of its own, for processes that know no fixture."""
+    for file in ("__init__.py", "__main__.py", "command.py", "template.py"):
+        shutil.copy(ROOT / "analysis" / file, tmp_path / "analysis" / file)
+    yield [sys.executable, "-m", "analysis", "run", "--jobs", "2"]
+
+
+def environment():
+    """This one, so that processes find the library but not this checkout's questions."""
+    own = {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    return os.environ | own
+
+
+def test_two_at_a_time_give_the_same_files(apart):
+    done = subprocess.run(apart, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert written() == {
+        "build/results/alpha/table.csv": "new",
+        "build/results/beta/table.csv": "new",
+        "build/figures/alpha.png": "drawn from new",
+        "build/figures/beta.png": "drawn from new",
+    }
+    lines = re.sub(r"\d+\.\d s", "T s", done.stdout).splitlines()
+    assert lines[0] == "alpha, beta: about 12 s in all on two cores"
+    assert lines[-1] == "done in T s; the pictures are in build/figures"
+    first = lines.index("      alpha (analysis): T s -> build/results/alpha: table.csv")
+    assert lines[first + 1] == "      alpha (figure): T s -> build/figures: alpha.png"
+
+
+def test_ctrl_c_ends_all_that_run_and_keeps_what_is_finished(apart, checkout):
+    checkout("beta", then="import time; time.sleep(600)")
+    running = subprocess.Popen(
+        apart, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "alpha (figure)" in line:
+            break
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.endswith(
+        "interrupted during beta. Finished and kept: alpha (analysis), alpha (figure). Files of "
+        "unfinished steps are as they were.\n"
+    )
+    assert set(written()) == {"build/results/alpha/table.csv", "build/figures/alpha.png"}
+    assert not list(pathlib.Path().rglob(".partial-*"))
 
 
 def test_without_times_there_is_no_estimate(checkout):
