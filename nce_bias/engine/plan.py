@@ -24,6 +24,7 @@ from nce_bias.integrals import Rule
 from nce_bias.integrals.atoms import atoms_for
 from nce_bias.integrals.crowd import Crowding, crowd_for
 from nce_bias.integrals.crowded import atoms_of_golds
+from nce_bias.integrals.distinct import Ringing, ringing, rings_for
 from nce_bias.integrals.log_sums import plane_nodes
 from nce_bias.losses import ExactLoss, Loss, check_loss
 from nce_bias.numerics.arrays import (
@@ -143,7 +144,12 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
         check_sides(sampler, problem)
         sampler.check(problem)
         loss.check(problem, sampler)
-        sized = sampler.sized(problem, tolerance)
+        spreads = (
+            sampler.takes_atoms
+            and wish.engine != "direct"
+            and not is_traced(problem, sampler, loss)
+        )
+        sized = (sampler.measured if spreads else sampler.sized)(problem, tolerance)
         shape = shape_of(problem, sized, loss)
         golds = _golds(problem, shape, split)
         rule = Rule(sized.m, 0, tolerance)
@@ -163,10 +169,12 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     nodes = nodes_for(longest, step_for(tolerance))
     measured = Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds)
     if shape.atoms and not rule.closes_gaps and wish.engine != "direct":
-        spread = _spread(problem, loss, measured, longest, wish)
+        spread = _spread((problem, loss, shape), measured, longest, wish)
         if spread and (wish.engine == "atoms" or spread.work < nodes * shape.work):
             return spread.plan(len(problem.weights))
     _check_engine(wish.engine, sampler)
+    if spreads:
+        sized.check_affordable(problem)
     if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
         golds = 0
     work = shape.work + golds * shape.work_of_a_gold
@@ -194,19 +202,22 @@ class Spread(NamedTuple):
 
 
 def _spread(
-    problem: Problem, loss: ExactLoss, plan: Plan, longest: float, wish: Wish
+    asked: tuple[Problem, ExactLoss, Shape], plan: Plan, longest: float, wish: Wish
 ) -> Spread | None:
     """With few golds beside the atoms, or with many on them; None where neither can be."""
+    problem, loss, shape = asked
     rule, labels = plan.rule, problem.labels
     atoms = atoms_for(longest, rule.tolerance, labels, rule.nodes)
     rule = dataclasses.replace(rule, atoms=atoms)
     work = rule.nodes * atoms.size + PASSES * labels
     few = _few_golds(problem)
+    if few and not shape.independent:
+        return _rung(problem, loss, dataclasses.replace(plan, rule=rule), few)
     if few:
         rule = dataclasses.replace(rule, golds=few)
         return Spread(plan.sampler, rule, 0 if wish.split is False else few, work)
-    if wish.split or (plan.golds and wish.engine == "auto"):  # which golds on atoms are not
-        return None
+    if wish.split or not shape.independent or (plan.golds and wish.engine == "auto"):
+        return None  # golds on atoms are those of independent draws, their variance not split
     found = to_numpy(
         (_crowding if is_numpy(problem.scores) else _compiled_crowding)(problem, loss, plan)
     )
@@ -216,8 +227,21 @@ def _spread(
     if many is None:
         return None
     crowd, taken, more = many
-    rule = dataclasses.replace(rule, golds=taken, crowd=crowd)
+    rule = dataclasses.replace(rule, taken=taken, crowd=crowd)
     return Spread(plan.sampler, rule, 0, work + more)
+
+
+def _rung(problem: Problem, loss: ExactLoss, plan: Plan, few: int) -> Spread | None:
+    """For distinct draws: which labels are taken one by one follows from the last node in tau."""
+    sampler: Any = plan.sampler
+    found = to_numpy(_compiled_ringing(problem, loss, plan))
+    sizes = problem.labels, plan.rule.nodes * sampler.nodes
+    rings = rings_for(found, few, sampler.m, sizes, plan.rule.tolerance)
+    if rings is None:
+        return None
+    crowd, taken, work = rings
+    rule = dataclasses.replace(plan.rule, golds=few, taken=taken, crowd=crowd)
+    return Spread(plan.sampler, rule, int(few == 1), work)
 
 
 def _crowding(problem: Problem, loss: ExactLoss, plan: Plan) -> Crowding:
@@ -233,6 +257,20 @@ def _crowding(problem: Problem, loss: ExactLoss, plan: Plan) -> Crowding:
 
 
 _compiled_crowding = eqx.filter_jit(_crowding)
+
+
+def _ringing(problem: Problem, loss: ExactLoss, plan: Plan) -> Ringing:
+    """The same for distinct draws."""
+
+    def row(inputs):
+        scores, targets, seen = inputs
+        at: Any = ask(problem, loss, plan, (scores, seen)).at(0, share_of(targets, scores))
+        return ringing(at.law)
+
+    return each(row, input_rows(problem))
+
+
+_compiled_ringing = eqx.filter_jit(_ringing)
 
 
 def _few_golds(problem: Problem) -> int:

@@ -48,7 +48,8 @@ def ask(
     if reads_gold(plan.sampler, problem.sides):
         return expectations_by_gold(loss, scores, law, plan.rule, prepared=prepared)
     one = law(None)
-    return expectations(loss, scores, one.prepared() if prepared else one, plan.rule)
+    ready = prepared and plan.rule.atoms is None  # what atoms need is made on them
+    return expectations(loss, scores, one.prepared() if ready else one, plan.rule)
 
 
 class Shape(NamedTuple):
@@ -56,8 +57,8 @@ class Shape(NamedTuple):
 
     `coupled`: the corrected scores of negatives depend on the gold. `separable`: the negatives' law
     is (`samplers.base.Law.separable`). `plain`: NumPy computes it. `atoms`: labels may be spread
-    on them. `lines` and `planes`: how many integrals there are. `together`: second moments of all
-    golds come together.
+    on them, as those of `independent` draws or otherwise. `lines` and `planes`: how many integrals
+    there are. `together`: second moments of all golds come together.
     """
 
     coupled: bool
@@ -65,6 +66,7 @@ class Shape(NamedTuple):
     integrates: bool
     plain: bool
     atoms: bool
+    independent: bool
     lines: int
     planes: int
     size: int
@@ -98,6 +100,7 @@ def shape_of(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
         bool(integrates),
         plain,
         bool(atoms),
+        bool(law.independent),
         int(lines),
         int(planes),
         law.size,

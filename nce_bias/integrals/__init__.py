@@ -9,6 +9,7 @@ is one class with the same four methods.
 from nce_bias.integrals.atoms import AtomIntegrand
 from nce_bias.integrals.closed_form import ClosedForm
 from nce_bias.integrals.crowded import CrowdIntegrand
+from nce_bias.integrals.distinct import DistinctIntegrand
 from nce_bias.integrals.expectation import Expectation, Gram, Rule, Sums
 from nce_bias.integrals.integrand import Integrand
 from nce_bias.integrals.log_sums import LogSumsMoments, Term
@@ -17,6 +18,7 @@ __all__ = [
     "AtomIntegrand",
     "ClosedForm",
     "CrowdIntegrand",
+    "DistinctIntegrand",
     "Expectation",
     "Gram",
     "Integrand",

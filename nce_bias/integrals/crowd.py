@@ -126,19 +126,18 @@ def crowding(
     return Crowding(above, least, xp.max(nu), ~xp.any(off), keeps)
 
 
-def basis_for(
-    interval: tuple[float, float], kappa: float, powers: int, tolerance: float
-) -> np.ndarray:
-    """Chebyshev coefficients of (nu / most)^j, j < powers, without those that count for nothing."""
-    least, most = interval
+def basis_for(interval: tuple[float, float], sizes: np.ndarray, tolerance: float) -> np.ndarray:
+    """Chebyshev coefficients of (nu / most)^j on an interval, j < len(sizes).
+
+    Without those that count for less than the tolerance where the j-th power has `sizes[j]`.
+    """
+    (least, most), powers = interval, len(sizes)
     middle, half = (most + least) / 2, (most - least) / 2
     step = np.array([middle, half]) / (most or 1.0)
     rows, row = np.zeros((powers, powers)), np.ones(1)
     for j in range(powers):
         rows[j, : len(row)] = row
         row = np.polynomial.chebyshev.chebmul(row, step)
-    sizes = np.array([kappa**j / math.factorial(j) for j in range(powers)])
-    sizes[1] = sizes[1] or 1.0  # hits that are kept are one power of q, whatever phi_g
     left = np.cumsum((sizes @ np.abs(rows))[::-1])[::-1]
     waves = int(np.argmax(left <= tolerance)) if np.any(left <= tolerance) else powers
     return rows[:, : max(waves, 1)]
@@ -164,7 +163,9 @@ def crowd_for(
             continue
         most = min(limit, largest)
         powers, low = taylor_terms(kappa, tolerance), min(least, most)
-        basis: Any = basis_for((low, most), kappa, powers + BESIDES, tolerance)
+        weights = np.array([kappa**j / math.factorial(j) for j in range(powers + BESIDES)])
+        weights[1] = weights[1] or 1.0  # hits that are kept are one power of q, whatever phi_g
+        basis: Any = basis_for((low, most), weights, tolerance)
         cost = labels * POWER * basis.shape[1] + nodes * (ALONE * taken + atoms * powers)
         ends: Any = [np.float64(end) for end in (limit, low, most)]
         crowd = Crowd(ends[0], ends[1], ends[2], basis, atoms, kappa, 8 * tolerance)

@@ -41,7 +41,7 @@ class CrowdIntegrand(AtomIntegrand):
     @property
     def _golds(self) -> Taken:
         xp = namespace(self.share)
-        which, meant = places(self._taken, self.rule.golds)
+        which, meant = places(self._taken, self.rule.taken)
         nothing = xp.zeros_like(self.share[0])
         share, q = (xp.where(meant, x[which], nothing) for x in (self.share, self._law.q))
         log_gold = xp.where(meant, self.log_gold[which], nothing)

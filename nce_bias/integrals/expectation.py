@@ -27,7 +27,8 @@ class Rule(eqx.Module):
     log-weights lie too far apart for nodes all the way (`nce_bias.numerics.gaps`). With `atoms`,
     labels are spread on that grid, but for the `golds` most frequent (`nce_bias.integrals.atoms`).
     `squares` says whether second moments that take a plane of nodes are wanted. With `crowd`, golds
-    are spread too, but for the at most `golds` that are often drawn (`nce_bias.integrals.crowd`).
+    are spread too (`nce_bias.integrals.crowd`), or the law is that of distinct draws (`.distinct`);
+    the at most `taken` labels that are often drawn are taken one by one.
     """
 
     m: int | Float[Array, ""]
@@ -38,6 +39,7 @@ class Rule(eqx.Module):
     golds: int = eqx.field(static=True, default=0)
     squares: bool = eqx.field(static=True, default=True)
     crowd: Crowd | None = None
+    taken: int = eqx.field(static=True, default=0)
 
 
 class Sums(eqx.Module):

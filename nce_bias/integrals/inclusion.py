@@ -66,7 +66,7 @@ def _for_most(
     q = xp.minimum(q, 0.5)
     nu = odds(q, "exclude")
     alone = nu > crowd.limit
-    which, meant = places(alone, rule.golds)
+    which, meant = places(alone, rule.taken)
     taken_q, taken_share = (xp.where(meant, column[which], 0.0) for column in (q, share))
     light = xp.where(alone, 0.0, share)
     few, many = (taylor_terms(factor * crowd.kappa, rule.tolerance) for factor in (1, 2))

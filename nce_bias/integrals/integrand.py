@@ -100,8 +100,8 @@ class Integrand(Expectation):
 
     @property
     def takes_atoms(self) -> bool:
-        """Independent draws do (`nce_bias.integrals.atoms`)."""
-        return self.law.independent
+        """Whether its law does (`nce_bias.integrals.atoms`, `.distinct`)."""
+        return self.law.takes_atoms
 
     def crowding(self) -> Crowding:
         """What a plan asks before golds are spread on atoms too."""

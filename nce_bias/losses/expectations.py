@@ -38,7 +38,10 @@ def expectations(loss: ExactLoss, scores: Float[Array, " V"], law: Law, rule: Ru
 
     def included(share, golds):
         if rule.crowd is not None:
-            return included_by_many(law, share, rule)
+            if law.independent:
+                return included_by_many(law, share, rule)
+            at: Any = loss.expectation(law, corrected.of(0), share, rule)
+            return at.included()
         if rule.atoms:
             return law.included_for(most_frequent(share, rule.golds), share)
         return law.included(share)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
-from nce_bias.integrals import AtomIntegrand, CrowdIntegrand, Integrand, Rule
+from nce_bias.integrals import AtomIntegrand, CrowdIntegrand, DistinctIntegrand, Integrand, Rule
 from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.log_sums import LogSums
@@ -63,6 +63,8 @@ class CandidateSoftmax(eqx.Module):
         """The integral of one input, for golds that share the scores of their negatives."""
         scores = corrected.gold, corrected.negatives
         on_atoms = AtomIntegrand if rule.crowd is None else CrowdIntegrand
+        if not law.independent:
+            on_atoms = DistinctIntegrand
         kind = on_atoms if rule.atoms else Integrand
         return kind.of(law, scores, share, rule, competes=self.competes)
 

@@ -44,6 +44,8 @@ CHOICES = (6, 8, 10, 12)
 FINE, COARSE = 4, 12
 #: The largest sum of |l_j| between the middle two of four points.
 LEBESGUE = 1.25
+#: Rows of values whose spreading and reading is written out.
+FEW_ROWS = 6
 #: What one point of one x costs, in terms of a sum over the grid.
 POINT = 1.0
 #: Points x that JAX takes at a time: what is made of them stays in cache and is never allocated.
@@ -143,12 +145,14 @@ class Cells(eqx.Module):
 
         def add(grids, _, fresh, at, *blocks):
             first, weights = _points(at, self.lattice)
+
+            def onto(on_grid, row):
+                for j, weight in enumerate(weights):
+                    on_grid = on_grid.at[first + j].add(weight * row)
+                return on_grid
+
             made = [jnp.where(fresh, row, 0.0) for row in rows(*blocks)]
-            for j, weight in enumerate(weights):
-                grids = [
-                    c.at[first + j].add(weight * row) for c, row in zip(grids, made, strict=True)
-                ]
-            return grids
+            return _for_rows(onto, grids, made)
 
         count = len(jax.eval_shape(lambda *columns: tuple(rows(*columns)), *columns))
         nothing = [jnp.zeros(size, self.at.dtype)] * count
@@ -165,8 +169,12 @@ class Cells(eqx.Module):
 
         def block(at, *columns):
             first, weights = _points(at, self.lattice)
-            terms = [[row[first + j] * w for j, w in enumerate(weights)] for row in on_grid]
-            return of([sum(own[1:], start=own[0]) for own in terms], *columns)
+
+            def value(row):
+                terms = [row[first + j] * weight for j, weight in enumerate(weights)]
+                return sum(terms[1:], start=terms[0])
+
+            return of(_for_rows(value, list(on_grid)), *columns)
 
         if is_numpy(on_grid, self.at, *columns):
             return block(self.at, *columns)
@@ -194,6 +202,14 @@ def _points(at: Array, lattice: Lattice) -> tuple[Array, list[Array]]:
         for j in range(points)
     ]
     return cell.astype(np.int32), weights
+
+
+def _for_rows(function: Callable[..., Array], *columns: list[Array]) -> list[Array]:
+    """The function of each row, written out for a few; many would be compiled for long."""
+    if len(columns[0]) <= FEW_ROWS or is_numpy(*columns[0]):
+        return [function(*row) for row in zip(*columns, strict=True)]
+    stacked = [jnp.stack(column) for column in columns]
+    return list(jax.lax.map(lambda row: function(*row), stacked))
 
 
 def _by_block(step: Callable[..., Any], start: Any, *columns: Float[Array, " V"]) -> Any:

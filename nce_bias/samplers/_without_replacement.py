@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -76,8 +77,10 @@ PRODUCT_SECONDS, TRANSFORM_SECONDS = 5e-8, 1e-7
 #: Nodes in t for which the time is estimated, and what an input may take before it is refused.
 NODES_IN_T = 160
 MOST_SECONDS, MOST_BYTES = 3600.0, 8 * 2**30
-#: In tau there are never fewer nodes.
-FEWEST_NODES = 8
+#: Negatives up to which labels may be spread on atoms (`nce_bias.integrals.distinct`).
+MOST_ON_ATOMS = 256
+#: Labels that `span` takes one by one, and bins of log q that it takes of more.
+BINS = 4096
 
 
 class Clocks(eqx.Module):
@@ -102,11 +105,26 @@ class WithoutReplacementLaw(Law):
         """With the grid in tau and the value at z = 0, by which every later one is divided."""
         return dataclasses.replace(self, clocks=self._clocks())
 
-    def _clocks(self) -> Clocks:
+    @property
+    def q(self) -> Float[Array, " V"]:
+        """The rates of the clocks."""
+        return namespace(self.log_q).exp(self.log_q)
+
+    @property
+    def takes_atoms(self) -> bool:
+        """Where e^{-tau} is a number at all nodes."""
+        return self.m <= MOST_ON_ATOMS
+
+    def ages(self) -> tuple[Float[Array, " N"], Float[Array, ""]]:
+        """Nodes in log tau, and their step."""
         xp = namespace(self.log_q)
         left, right = span(self.log_q, self.m, self.tolerance)
         step = (right - left) / (self.nodes - 1)
-        log_tau = left + step * xp.arange(self.nodes, dtype=step.dtype)
+        return left + step * xp.arange(self.nodes, dtype=step.dtype), step
+
+    def _clocks(self) -> Clocks:
+        xp = namespace(self.log_q)
+        log_tau, step = self.ages()
         one = xp.ones((), step.dtype)
         at_zero = self._laplace(Clocks(log_tau, step, one), xp.zeros_like(self.log_q))
         return Clocks(log_tau, step, xp.where(at_zero > 0, at_zero, one))
@@ -114,10 +132,9 @@ class WithoutReplacementLaw(Law):
     @property
     def error(self) -> Float[Array, ""]:
         """The rule's bound at the step in use, and what the two ends cut."""
-        assert self.clocks is not None
+        step = self.ages()[1] if self.clocks is None else self.clocks.step
         transform = 0.0 if self.by_products else self.tolerance
-        xp = namespace(self.log_q)
-        return gamma_bound(self.clocks.step, self.m, xp) + 2 * self.tolerance + transform
+        return gamma_bound(step, self.m, namespace(step)) + 2 * self.tolerance + transform
 
     @property
     def size(self) -> int:
@@ -242,17 +259,34 @@ def span(
     rest = logsumexp(others)
     q = others - rest  # time in units of what is left without the gold
     rarest = xp.min(xp.where(xp.isneginf(q), 0.0, q))  # rings by 40 / q, whatever m
+    q, counts = (q, xp.ones_like(q)) if len(q) <= BINS else binned(q, rarest)
     log_tau = math.log(m) + xp.linspace(0.0, xp.maximum(60.0, 8.0 - rarest), 121, dtype=dtype)
     age = xp.exp(xp.minimum(q[:, None] + log_tau, 50.0))  # [V, tau]
     log_gone = xp.log(-xp.expm1(-age))
 
     def bound(theta):
-        return theta * (m - 1) + xp.sum(xp.logaddexp(-age, log_gone - theta), axis=0)
+        return theta * (m - 1) + counts @ xp.logaddexp(-age, log_gone - theta)
 
     theta = xp.asarray([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0], dtype)
     enough = xp.min(each(bound, theta), axis=0) < math.log(tolerance)
     right = log_tau[xp.argmax(enough)]
     return xp.asarray(left, dtype), right - rest
+
+
+def binned(
+    q: Float[Array, " V"], rarest: Float[Array, ""]
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    """Logarithms of q rounded down to one of `BINS`, and how many are there: they ring later."""
+    xp = namespace(q)
+    width = xp.maximum(-rarest, 1.0) / (BINS - 1)
+    place = xp.floor((q - rarest) / width)
+    place = xp.where(xp.isneginf(q), BINS, xp.clip(place, 0, BINS - 1)).astype(np.int32)
+    counts: Any
+    if xp is np:
+        counts = np.bincount(place, minlength=BINS + 1)[:BINS].astype(q.dtype)
+    else:
+        counts = jnp.zeros(BINS, q.dtype).at[place].add(1.0, mode="drop")
+    return rarest + width * xp.arange(BINS, dtype=q.dtype), counts
 
 
 def _lengths(log_q, m: int, tolerance: float):
@@ -283,22 +317,33 @@ class WithoutReplacement(Sampler):
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With as many nodes in tau as the widest input needs at a tenth of `tolerance`."""
+        sized = self.measured(problem, tolerance)
+        sized.check_affordable(problem)
+        return sized
+
+    def measured(self, problem: Problem, tolerance: float) -> WithoutReplacement:
+        """`sized`, whatever it may cost."""
         tolerance = max(tolerance, float(jnp.finfo(problem.scores.dtype).eps)) / 10
         if is_traced(problem, self):
             return WithoutReplacement(
                 proposal=self.proposal, m=self.m, nodes=self.nodes, tolerance=tolerance
             )
 
-        self._check_affordable(problem.labels, FEWEST_NODES, tolerance)
         log_q = log_proposal_rows(self.proposal, problem)
         lengths = (_lengths if is_numpy(log_q) else _compiled_lengths)(log_q, self.m, tolerance)
         nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance, self.m))
-        self._check_affordable(problem.labels, nodes, tolerance)
         return WithoutReplacement(
             proposal=self.proposal, m=self.m, nodes=nodes, tolerance=tolerance
         )
 
-    def _check_affordable(self, labels: int, nodes: int, tolerance: float) -> None:
+    @property
+    def takes_atoms(self) -> bool:
+        return self.m <= MOST_ON_ATOMS
+
+    def check_affordable(self, problem: Problem) -> None:
+        if is_traced(problem, self):
+            return
+        labels, nodes, tolerance = problem.labels, self.nodes, self.tolerance
         if self.m <= MOST_BY_PRODUCTS:
             size, each = 4 * self.m * (BLOCK + labels / BLOCK), PRODUCT_SECONDS * self.m
         else:

@@ -75,6 +75,11 @@ class Law(eqx.Module):
         """Whether the negatives are independent draws with replacement from one q."""
         return False
 
+    @property
+    def takes_atoms(self) -> bool:
+        """Whether labels enter through sums of smooth functions of their weights and chances."""
+        return self.independent
+
     @abstractmethod
     def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """log F_g(z) for every gold g, at the exposures z `[V]` >= 0."""
@@ -210,6 +215,18 @@ class Sampler(eqx.Module):
     def costly(self) -> bool:
         """Whether its exact moments take minutes even for a few hundred labels."""
         return False
+
+    @property
+    def takes_atoms(self) -> bool:
+        """Whether its law may be: then `measured` comes first, `check_affordable` if it is not."""
+        return False
+
+    def measured(self, problem: Problem, tolerance: float) -> Sampler:
+        """`sized`, but nothing is refused yet for what the direct rule would cost."""
+        return self.sized(problem, tolerance)
+
+    def check_affordable(self, problem: Problem) -> None:
+        """Raise NoExactMethod where the direct rule would take hours."""
 
     @property
     def may_be_empty(self) -> bool:

@@ -189,12 +189,12 @@ def test_how_many_terms_a_tolerance_takes():
 
 def test_waves_are_the_powers_on_the_interval():
     interval, kappa, tolerance = (1e-4, 0.02), 0.5, 1e-14
-    basis = basis_for(interval, kappa, 15, tolerance)
+    sizes = np.array([kappa**j / math.factorial(j) for j in range(15)])
+    basis = basis_for(interval, sizes, tolerance)
     nu = np.linspace(*interval, 33)
     y = (2 * nu - sum(interval)) / (interval[1] - interval[0])
     waves = np.polynomial.chebyshev.chebvander(y, basis.shape[1] - 1)
     powers = (nu / interval[1]) ** np.arange(15)[:, None]
-    sizes = [kappa**j / math.factorial(j) for j in range(15)]
     left = np.abs(basis @ waves.T - powers).T @ sizes
     assert left.max() <= 2 * tolerance  # and rounding, of the size of the first power
     assert basis.shape[1] < 12
