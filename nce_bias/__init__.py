@@ -7,16 +7,15 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`unique`, `until_distinct`, `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`,
-`sampled_softmax_both`, `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`,
-`debiased`, `hard_reweighted`, `with_inclusion(loss)`, any `Additive`, `LogSums` or `Loss`). How
-expectations are taken: `exact`, `monte_carlo`; for the parameters of a `ScoreModel`,
-`gradient_bias` and `pull_back`; for many cells at once, `sweep`. What follows from them:
-`optimal_proposal`, `fixed_point`. Conventions of published code by name: `preset`, `presets`; all
-of them on one's own scores: `audit`. Whether a sampler or a data pipeline draws what it says:
-`check_sampler`. Real label spaces, text and its
-scores, training, retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`,
-loaded when first used.
+`unique`, `until_distinct`, `either`, `in_batch`, `a + b`). What is computed on it: losses
+(`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
+`binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
+`Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
+parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for many cells at once, `sweep`. What
+follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by name:
+`preset`, `presets`; all of them on one's own scores: `audit`. Whether a sampler or a data pipeline
+draws what it says: `check_sampler`. Real label spaces, text and its scores, training, retrievers,
+figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -85,6 +84,7 @@ from nce_bias.samplers import (
     SAMPLERS,
     either,
     iid,
+    in_batch,
     poisson,
     top,
     unique,
@@ -145,6 +145,7 @@ __all__ = [
     "hard_reweighted",
     "hinge",
     "iid",
+    "in_batch",
     "infonce",
     "jackknifed_softmax",
     "jsd",
