@@ -11,7 +11,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
 `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
 `Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
-parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for many cells at once, `sweep`. What
+parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
+candidates `batch_variance`; for many cells at once, `sweep`. What
 follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by name:
 `preset`, `presets`; all of them on one's own scores: `audit`. Whether a sampler or a data pipeline
 draws what it says: `check_sampler`. Real label spaces, text and its scores, training, retrievers,
@@ -32,10 +33,12 @@ from nce_bias._near_gold import margin, near_gold, semi_hard, window
 from nce_bias._reads import proposal
 from nce_bias._sweep import sweep
 from nce_bias.check import SamplerCheck, check_sampler
+from nce_bias.engine._batch_variance import batch_variance
 from nce_bias.engine._exact import exact
 from nce_bias.engine._gradient_bias import GradientBias, gradient_bias
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.engine._pull_back import ScoreModel, pull_back
+from nce_bias.engine.batches import BatchVariance
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import (
     LOSSES,
@@ -114,6 +117,7 @@ __all__ = [
     "SAMPLERS",
     "Additive",
     "Audit",
+    "BatchVariance",
     "Corrected",
     "FixedPoint",
     "GradientBias",
@@ -128,6 +132,7 @@ __all__ = [
     "ScoreModel",
     "UnusualInput",
     "audit",
+    "batch_variance",
     "binary_nce",
     "blackout",
     "bpr",

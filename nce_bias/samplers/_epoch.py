@@ -218,7 +218,7 @@ class EpochLaw(Law):
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Floyd's algorithm for m of N - 1 examples, which are numbered by label."""
         others = self.total - 1
-        numbers = _distinct_numbers(key, others, self.m)
+        numbers = distinct_numbers(key, others, self.m)
         left = jnp.asarray(self.occurs).at[gold].add(-1.0)
         last = jnp.cumsum(left.astype(int))
         labels = jnp.searchsorted(last, numbers, side="right")
@@ -267,7 +267,7 @@ def _log_missed(occurs, others: int, m: int):
     return scan(step, xp.zeros_like(occurs), left)[0]
 
 
-def _distinct_numbers(key: PRNGKeyArray, others: int, m: int) -> Int[Array, " m"]:
+def distinct_numbers(key: PRNGKeyArray, others: int, m: int) -> Int[Array, " m"]:
     """m distinct numbers below `others`, all sets alike (Bentley & Floyd, 1987)."""
     keys, lasts = jax.random.split(key, m), jnp.arange(others - m, others)
 

@@ -14,7 +14,8 @@ from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, 
 from nce_bias.numerics.separable import TERMS, Separable, expand
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal, reads_scores
-from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
+from nce_bias.samplers._batch import SharedDraws
+from nce_bias.samplers.base import Batch, Copies, Labels, Law, Present, Sampler
 
 HITS = ("exclude", "mask", "keep")
 
@@ -229,6 +230,12 @@ class Iid(Sampler):
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> IidLaw:
         return IidLaw(log_proposal(self.proposal, scores, popularity), self.m, self.hits)
+
+    def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch | None:
+        if self.hits == "exclude":
+            return None
+        law = IidLaw(log_proposal(self.proposal, scores, popularity), self.m, "keep")
+        return SharedDraws(law, self.hits == "mask")
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With m traced: nothing exact depends on it but through numbers, so all m compile once."""

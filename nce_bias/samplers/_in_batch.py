@@ -45,10 +45,11 @@ from jaxtyping import Float
 from nce_bias._checks import NoExactMethod, check_count, is_traced, refuse
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.problem import Problem
+from nce_bias.samplers._batch import OtherRows
 from nce_bias.samplers._blocks import BlocksLaw
 from nce_bias.samplers._epoch import EpochLaw
 from nce_bias.samplers._iid import IidLaw
-from nce_bias.samplers.base import Law, Sampler
+from nce_bias.samplers.base import Batch, Law, Sampler
 
 #: What becomes of a row with the same gold.
 ROWS_HITS = ("keep", "mask")
@@ -78,6 +79,17 @@ class InBatch(Sampler):
         seen = chances > 0
         log_q = xp.where(seen, xp.log(xp.where(seen, chances, 1.0)), -xp.inf)
         return IidLaw(log_q, others, self.hits)
+
+    @property
+    def rows(self) -> int:
+        return self.size
+
+    def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch:
+        others = None
+        if self.views == 1 and self.counts is None and self.hits == "keep":
+            others = eqx.tree_at(lambda law: law.m, self._rows(scores, popularity), self.size - 2)
+        masked = self.hits == "mask"
+        return OtherRows(others, self.counts, self.views, self.total, masked)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         if self.counts is not None and self.may_be_empty:
