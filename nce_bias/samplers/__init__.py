@@ -18,6 +18,7 @@ from nce_bias.samplers._concatenation import Concatenation, ConcatenationLaw
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw, without_replacement
 from nce_bias.samplers._either import Either, EitherLaw, either
 from nce_bias.samplers._epoch import EpochLaw
+from nce_bias.samplers._hard_rows import HardRowsLaw
 from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._in_batch import InBatch, in_batch
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
@@ -46,6 +47,7 @@ __all__ = [
     "Either",
     "EitherLaw",
     "EpochLaw",
+    "HardRowsLaw",
     "Iid",
     "IidLaw",
     "InBatch",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from nce_bias.numerics.arrays import Array
 from nce_bias.samplers._epoch import distinct_numbers
@@ -82,10 +82,12 @@ class OtherRows(Batch):
 
     `others` is the law of the golds of the rows besides two, None where it depends on those. With
     `occurs` rows are distinct examples of an epoch of `total`, in which blocks occur that often.
+    All rows bring `hard` labels besides, V for none.
     """
 
     others: Law | None
     occurs: Float[Array, " blocks"] | None
+    hard: Int[Array, "V h"] | None
     views: int = eqx.field(static=True)
     total: int = eqx.field(static=True)
     masked: bool = eqx.field(static=True)
@@ -113,5 +115,11 @@ class OtherRows(Batch):
         size, blocks = len(golds), golds // self.views
         others = blocks[(jnp.arange(size)[:, None] + jnp.arange(1, size)) % size]
         labels = (others[..., None] * self.views + jnp.arange(self.views)).reshape(size, -1)
-        same = labels // self.views == blocks[:, None]
-        return labels, ~(same & self.masked)
+        present = ~((labels // self.views == blocks[:, None]) & self.masked)
+        if self.hard is None:
+            return labels, present
+        every = jnp.concatenate([blocks[:, None], others], axis=1)
+        mined = jnp.asarray(self.hard)[every].reshape(size, -1)
+        there = mined < self.hard.shape[0]
+        together = jnp.concatenate([labels, jnp.where(there, mined, 0)], axis=1)
+        return together, jnp.concatenate([present, there], axis=1)

@@ -20,6 +20,9 @@ brings all of its r views: r (B - 1) negatives, in blocks. With f_b = exp(-sum_{
 and likewise in an epoch, with counts of images (`BlocksLaw`). NT-Xent has r = 2, an epoch in which
 every image occurs once, and 2 B inputs; the view that is the input itself is no candidate.
 
+**Hard negatives.** In dense retrieval a row brings labels mined for its gold as well, and its own
+are candidates for certain: ``hard``, `HardRowsLaw`. A law by gold would not know the others'.
+
 **Hits.** Another row may have the same gold. Most code leaves it: the gold is a candidate twice
 ("keep"). Code that compares ids drops it ("mask"), with views all of that row's. A row cannot be
 redrawn for the sake of one gold, so there is no "exclude"; ``iid(popularity(), B - 1)`` is that.
@@ -48,6 +51,7 @@ from nce_bias.problem import Problem
 from nce_bias.samplers._batch import OtherRows
 from nce_bias.samplers._blocks import BlocksLaw
 from nce_bias.samplers._epoch import EpochLaw
+from nce_bias.samplers._hard_rows import HardRowsLaw
 from nce_bias.samplers._iid import IidLaw
 from nce_bias.samplers.base import Batch, Law, Sampler
 
@@ -65,20 +69,26 @@ class InBatch(Sampler):
     counts: Array | None = None
     total: int = eqx.field(static=True, default=0)
     repeats: bool = eqx.field(static=True, default=True)
+    hard: Array | None = None
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
-        rows = self._rows(scores, popularity)
+        if self.hard is not None:
+            return HardRowsLaw(self._independent(popularity), self.hard)
+        if self.counts is None:
+            rows = self._independent(popularity)
+        else:
+            occurs = namespace(scores, self.counts).asarray(self.counts, scores.dtype)
+            drops = self.hits == "mask" and self.repeats
+            rows = EpochLaw(occurs, self.size - 1, self.total, drops)
         return rows if self.views == 1 else BlocksLaw(rows, self.views)
 
-    def _rows(self, scores, popularity) -> IidLaw | EpochLaw:
-        xp, others = namespace(scores, popularity), self.size - 1
-        if self.counts is not None:
-            occurs = xp.asarray(self.counts, scores.dtype)
-            return EpochLaw(occurs, others, self.total, self.hits == "mask" and self.repeats)
+    def _independent(self, popularity: Float[Array, " V"]) -> IidLaw:
+        """The other rows' blocks, from the popularity of their labels."""
+        xp = namespace(popularity)
         chances = popularity.reshape(-1, self.views).sum(axis=-1)
         seen = chances > 0
         log_q = xp.where(seen, xp.log(xp.where(seen, chances, 1.0)), -xp.inf)
-        return IidLaw(log_q, others, self.hits)
+        return IidLaw(log_q, self.size - 1, self.hits)
 
     @property
     def rows(self) -> int:
@@ -86,10 +96,11 @@ class InBatch(Sampler):
 
     def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch:
         others = None
-        if self.views == 1 and self.counts is None and self.hits == "keep":
-            others = eqx.tree_at(lambda law: law.m, self._rows(scores, popularity), self.size - 2)
+        if self.separable and self.hits == "keep":
+            rows = self._independent(popularity)
+            others = eqx.tree_at(lambda law: law.m, rows, self.size - 2)
         masked = self.hits == "mask"
-        return OtherRows(others, self.counts, self.views, self.total, masked)
+        return OtherRows(others, self.counts, self.hard, self.views, self.total, masked)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         if self.counts is not None and self.may_be_empty:
@@ -111,7 +122,7 @@ class InBatch(Sampler):
 
     @property
     def separable(self) -> bool:
-        return self.views == 1 and self.counts is None
+        return self.views == 1 and self.counts is None and self.hard is None
 
     @property
     def reads_scores(self) -> bool:
@@ -124,6 +135,13 @@ class InBatch(Sampler):
                 f"blocks of {self.views} labels do not divide the {problem.labels} of the problem",
                 "labels that are whole blocks, those of a block one after the other",
                 "Order the labels by image, each with all its views.",
+            )
+        if self.hard is not None and len(self.hard) != problem.labels:
+            raise refuse(
+                "hard",
+                f"got {len(self.hard)} rows for {problem.labels} labels",
+                "the labels mined for each label as a gold, [V, h]",
+                "Give -1 where there are fewer than h.",
             )
         if self.counts is None or is_traced(problem, self):
             return
@@ -150,10 +168,13 @@ class InBatch(Sampler):
         views = "" if self.views == 1 else f", views={self.views}"
         counts = "" if self.counts is None else f", counts=[{len(self.counts)}]"
         hits = "" if self.hits == "keep" else f", hits={self.hits!r}"
-        return f"in_batch({self.size}{views}{counts}{hits})"
+        hard = "" if self.hard is None else f", hard=[{', '.join(map(str, self.hard.shape))}]"
+        return f"in_batch({self.size}{views}{counts}{hits}{hard})"
 
 
-def in_batch(size: int, views: int = 1, counts: Any = None, hits: str = "keep") -> InBatch:
+def in_batch(
+    size: int, views: int = 1, counts: Any = None, hits: str = "keep", hard: Any = None
+) -> InBatch:
     """The negatives of a row are the golds of the other size - 1 rows of its batch.
 
     Parameters
@@ -169,11 +190,15 @@ def in_batch(size: int, views: int = 1, counts: Any = None, hits: str = "keep") 
     hits : {"keep", "mask"}
         What becomes of another row with the same gold (of the same image): it stays a candidate, or
         it is dropped.
+    hard : integers [V, h], optional
+        Labels mined for each label as a gold, which every row brings besides; -1 for none. For
+        independent rows of one view, hits kept.
 
     Returns
     -------
     Sampler
-        Of views (size - 1) negatives. Exact but for an epoch with repeated labels and hits dropped.
+        Of views (size - 1) negatives, (1 + h) (size - 1) + h with hard ones. Exact but for an epoch
+        with repeated labels and hits dropped.
 
     Raises
     ------
@@ -215,7 +240,42 @@ def in_batch(size: int, views: int = 1, counts: Any = None, hits: str = "keep") 
                 "Lower size, or leave counts out for independent rows.",
             )
         given = {"counts": jnp.asarray(counts), "total": total, "repeats": bool(counts.max() > 1)}
-    return InBatch(m=views * (size - 1), size=size, views=views, hits=hits, **given)
+    m = views * (size - 1)
+    if hard is not None:
+        if views > 1 or counts is not None or hits != "keep":
+            raise refuse(
+                "hard",
+                "given beside views, counts or hits='mask'",
+                "independent rows of one view, hits kept",
+                "Leave the others out, or draw them by a loop of your own.",
+            )
+        mined = _mined(hard)
+        m, given = (1 + mined.shape[1]) * m + mined.shape[1], {"hard": jnp.asarray(mined)}
+    return InBatch(m=m, size=size, views=views, hits=hits, **given)
+
+
+def _mined(hard: Any) -> np.ndarray:
+    """Labels `[V, h]`, distinct in each row and not its own; V for none."""
+    found = np.asarray(hard)
+    if found.ndim != 2 or found.dtype.kind not in "iu":
+        raise refuse(
+            "hard",
+            f"got {found.dtype} of shape {found.shape}",
+            "integers [V, h], the labels mined for each label",
+            "Give -1 where there are fewer than h.",
+        )
+    labels, own = len(found), np.arange(len(found))[:, None]
+    alike = (found[:, :, None] == found[:, None, :]) & (found >= 0)[:, None, :]
+    wrong = (found < -1) | (found >= labels) | (found == own) | (alike.sum(axis=2) > 1)
+    if wrong.any():
+        row, place = (int(i) for i in np.argwhere(wrong)[0])
+        raise refuse(
+            "hard",
+            f"got {found[row, place]} at place {place} of label {row}",
+            f"labels from 0 to {labels - 1}, none twice and not the label itself, or -1",
+            "Take golds and repetitions out of what was mined.",
+        )
+    return np.where(found < 0, labels, found)
 
 
 def _whole(counts: Any) -> np.ndarray:

@@ -253,14 +253,74 @@ def test_single_precision():
             assert missed < float(found.error) < 1e-3
 
 
+#: Labels mined for each label: overlapping, one label mined for two, one that has none.
+HARD = [[1, 2], [2, -1], [0, 3], [-1, -1]]
+TRIPLETS = ("triplets", POPULARITY, 2, HARD)
+
+
+@pytest.mark.parametrize("name", ["infonce", "negative_sampling"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_rows_that_bring_hard_negatives(name, compiled):
+    sampler = nb.in_batch(3, hard=HARD)
+    found = nb.exact(PROBLEM, sampler, nb.LOSSES[name], split=True, compiled=compiled)
+    assert_enumerated(found, enumerate_moments(SCORES, POPULATION, TRIPLETS, name))
+    # the row's own alone, or the others' alone, is another law
+    for spec in (
+        ("concat", [("batch", POPULARITY, 2, "keep", 1, None), ("triplets", POPULARITY, 0, HARD)]),
+        ("triplets", POPULARITY, 3, HARD),
+    ):
+        twin = enumerate_moments(SCORES, POPULATION, spec, name)
+        assert abs(float(found.loss) - twin.loss) > 0.01
+
+
+def test_other_negatives_beside_triplets():
+    other = nb.iid(nb.from_probabilities(POPULARITY[::-1]), 2, "keep")
+    both = ("concat", [TRIPLETS, ("iid", POPULARITY[::-1], 2, "keep")])
+    found = nb.exact(PROBLEM, nb.in_batch(3, hard=HARD) + other, split=True)
+    assert_enumerated(found, enumerate_moments(SCORES, POPULATION, both))
+
+
+def test_triplets_are_drawn_as_they_are_said_to_be():
+    for gold in (0, 3):
+        labels = drawn(nb.in_batch(3, hard=HARD), gold, SCORES, POPULARITY)
+        assert p_value(labels, TRIPLETS, gold) > LEVEL
+        others = ("triplets", POPULARITY, 2, HARD[::-1])
+        assert p_value(labels, others, gold) < LEVEL
+
+
+def test_triplets_over_parameters():
+    model = nb.ScoreModel(lambda params, x: params + 0.0 * x, jnp.asarray(SCORES))
+    found = nb.gradient_bias(
+        model, np.zeros(1), POPULATION[None], nb.in_batch(3, hard=HARD), variance=True
+    )
+    alone = nb.exact(nb.Problem(SCORES, POPULATION), nb.in_batch(3, hard=HARD))
+    assert float(found.variance) == pytest.approx(float(alone.variance), abs=1e-11)
+
+
 def test_names():
     every = nb.in_batch(4, 2, [3, 4], "mask")
     assert repr(every) == "in_batch(4, views=2, counts=[2], hits='mask')"
     assert repr(nb.in_batch(64)) == "in_batch(64)"
     assert nb.in_batch(4, 2).m == 6
+    assert repr(nb.in_batch(3, hard=HARD)) == "in_batch(3, hard=[4, 2])"
+    assert nb.in_batch(3, hard=HARD).m == 8
 
 
 REFUSED = {
+    "hard: given beside views, counts or hits='mask'; expected independent rows of one view, hits "
+    "kept. Leave the others out, or draw them by a loop of your own.": lambda: nb.in_batch(
+        3, hits="mask", hard=HARD
+    ),
+    "hard: got float64 of shape (4,); expected integers [V, h], the labels mined for each label. "
+    "Give -1 where there are fewer than h.": lambda: nb.in_batch(3, hard=SCORES),
+    "hard: got 1 at place 0 of label 1; expected labels from 0 to 1, none twice and not the label "
+    "itself, or -1. Take golds and repetitions out of what was mined.": lambda: nb.in_batch(
+        3, hard=[[1], [1]]
+    ),
+    "hard: got 2 rows for 4 labels; expected the labels mined for each label as a gold, [V, h]. "
+    "Give -1 where there are fewer than h.": lambda: nb.exact(
+        PROBLEM, nb.in_batch(3, hard=[[1], [0]])
+    ),
     "size: got 1; expected a whole number >= 2. Pass size=2.": lambda: nb.in_batch(1),
     "views: got 0; expected a whole number >= 1. Pass views=1.": lambda: nb.in_batch(4, 0),
     "hits: got 'exclude'; expected 'keep' or 'mask'. Rows are not redrawn for one gold: without "

@@ -165,6 +165,7 @@ def test_the_numbers_that_the_documentation_quotes():
 # Sampled -----------------------------------------------------------------------------------------
 
 EPOCH = [3, 1, 2, 2]
+HARD = [[1, 2], [2, -1], [0, 3], [-1, -1]]
 OF_EPOCH = nb.Problem(SCORES, np.array(EPOCH) / 8)
 IMAGES = nb.Problem(SCORES, [0.3, 0.1, 0.15, 0.45])
 #: What is known by sampling alone: sampler, problem, and the listed batches.
@@ -179,6 +180,11 @@ SAMPLED = {
         nb.in_batch(3, counts=EPOCH),
         OF_EPOCH,
         lambda: batches.in_batch(batches.epoch_rows(3, EPOCH, OF_EPOCH.population)),
+    ),
+    "triplets": (
+        nb.in_batch(3, hard=HARD),
+        IMAGES,
+        lambda: batches.triplets(batches.rows_of(3, [1.0], IMAGES.population), HARD),
     ),
     "views": (
         nb.in_batch(3, 2),

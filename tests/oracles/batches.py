@@ -84,6 +84,14 @@ def epoch_rows(size, counts, population) -> Iterator[tuple]:
             yield chance / len(batches), rows
 
 
+def triplets(rows: Iterable[tuple], hard) -> Iterator[tuple]:
+    """Every row brings its gold y and ``hard[y]``; a row meets its own hard negatives too."""
+    for chance, batch in rows:
+        golds = [gold for _, gold in batch]
+        mined = [y for gold in golds for y in hard[gold] if y >= 0]
+        yield chance, batch, [(*golds[:i], *golds[i + 1 :], *mined) for i in range(len(golds))]
+
+
 def in_batch(rows: Iterable[tuple], views=1, masked=False, beside=None) -> Iterator[tuple]:
     """Negatives are what the other rows bring; ``beside``: (q, m) drawn for all rows as well."""
     for chance, batch in rows:

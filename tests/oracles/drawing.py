@@ -18,6 +18,8 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
                                        ``views`` labels in a row of chance views q_y; with
                                        ``counts`` (or None) distinct examples of an epoch, in
                                        which each block occurs that often
+``("triplets", q, rows, hard)``        what that many other rows bring, gold y with chance q_y and
+                                       the labels ``hard[y]`` with it, and ``hard[gold]``
 =====================================  ==========================================================
 """
 
@@ -125,6 +127,13 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
         return probability, labels
     if kind == "batch":
         return _other_rows(spec, gold)
+    if kind == "triplets":
+        _, q, rows, hard = spec
+        golds = np.array(list(itertools.product(range(len(q)), repeat=rows)), int)
+        mined = np.array([list(row) for row in hard])
+        brought = np.hstack([golds, mined[golds].reshape(len(golds), -1)])
+        own = np.tile(mined[gold], (len(golds), 1))
+        return np.prod(long(q)[golds], axis=1), np.hstack([brought, own])
     if kind == "either":
         drawn = [(share, *draws(part, gold, scores)) for part, share in spec[1]]
         slots = max(labels.shape[1] for _, _, labels in drawn)
