@@ -12,11 +12,11 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
 `Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
 parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
-candidates `batch_variance`; for many cells at once, `sweep`. What
-follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by name:
-`preset`, `presets`; all of them on one's own scores: `audit`. Whether a sampler or a data pipeline
-draws what it says: `check_sampler`. Real label spaces, text and its scores, training, retrievers,
-figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
+candidates `batch_variance`, for rows and columns of one `both_directions`; for many cells at once,
+`sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by
+name: `preset`, `presets`; all of them on one's own scores: `audit`. Whether a sampler or a data
+pipeline draws what it says: `check_sampler`. Real label spaces, text and its scores, training,
+retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -34,6 +34,7 @@ from nce_bias._reads import proposal
 from nce_bias._sweep import sweep
 from nce_bias.check import SamplerCheck, check_sampler
 from nce_bias.engine._batch_variance import batch_variance
+from nce_bias.engine._both_directions import BothDirections, both_directions
 from nce_bias.engine._exact import exact
 from nce_bias.engine._gradient_bias import GradientBias, gradient_bias
 from nce_bias.engine._monte_carlo import monte_carlo
@@ -118,6 +119,7 @@ __all__ = [
     "Additive",
     "Audit",
     "BatchVariance",
+    "BothDirections",
     "Corrected",
     "FixedPoint",
     "GradientBias",
@@ -135,6 +137,7 @@ __all__ = [
     "batch_variance",
     "binary_nce",
     "blackout",
+    "both_directions",
     "bpr",
     "ccl",
     "check_sampler",

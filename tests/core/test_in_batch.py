@@ -1,6 +1,7 @@
 """In-batch negatives: rows, epochs and views against all batches listed, draws, refusals."""
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 import nce_bias as nb
 from nce_bias.samplers import EpochLaw
@@ -251,6 +253,28 @@ def test_single_precision():
             wanted = enumerate_moments(SCORES, POPULATION, spec)
             missed = np.abs(np.asarray(found.selection) - wanted.selection).max()
             assert missed < float(found.error) < 1e-3
+
+
+def test_nt_xent_is_two_views_of_an_epoch():
+    """The loss as published code has it, a matrix of 2 B views without its diagonal."""
+    images, size, temperature = 4, 3, 0.5
+    rng = np.random.default_rng(0)
+    views = rng.normal(size=(2 * images, 3))
+    views /= np.linalg.norm(views, axis=1, keepdims=True)
+    scores = views @ views.T / temperature
+    partner = np.arange(2 * images) ^ 1
+    losses = []
+    for batch in itertools.combinations(range(images), size):
+        places = np.ravel([(2 * image, 2 * image + 1) for image in batch])
+        logits = scores[np.ix_(places, places)]
+        np.fill_diagonal(logits, -np.inf)
+        logs = logits - logsumexp(logits, axis=1, keepdims=True)
+        losses.append(-np.mean(logs[np.arange(2 * size), np.arange(2 * size) ^ 1]))
+    problem = nb.Problem.from_golds(scores, partner)
+    found = nb.exact(problem, nb.in_batch(size, views=2, counts=np.ones(images, int)))
+    assert float(found.loss) == pytest.approx(np.mean(losses), abs=1e-12)
+    independent = nb.exact(problem, nb.in_batch(size, views=2))  # which meet themselves
+    assert abs(float(independent.loss) - np.mean(losses)) > 0.1
 
 
 #: Labels mined for each label: overlapping, one label mined for two, one that has none.
