@@ -17,9 +17,11 @@ from __future__ import annotations
 import math
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from nce_bias._checks import refuse
 from nce_bias.numerics.arrays import Array, is_numpy, namespace
 from nce_bias.samplers._epoch import EpochLaw
 from nce_bias.samplers._iid import IidLaw
@@ -96,11 +98,25 @@ class BlocksLaw(Law):
         return self._spread(others + whole * own) - share * self._spread(own)
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
-        blocks, present = self.rows.draw(key, gold // self.views)
-        labels = blocks[:, None] * self.views + jnp.arange(self.views)
+        """The labels of all blocks from the same one on, so that the first slot may be any."""
+        of_rows, of_first = jax.random.split(key)
+        blocks, present = self.rows.draw(of_rows, gold // self.views)
+        first = jax.random.randint(of_first, (), 0, self.views)
+        labels = blocks[:, None] * self.views + (jnp.arange(self.views) + first) % self.views
         return labels.ravel(), jnp.repeat(present, self.views)
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
-        """A block's chance, shared equally by its labels, is that of a draw to be one of them."""
+        """A block's chance, shared equally by its labels, is that of a draw to be one of them.
+
+        Raises ValueError where labels of the gold's own block have another.
+        """
+        if not self.rows.blind:
+            raise refuse(
+                "loss",
+                "it corrects scores by log q, and the other views of a gold's own image are drawn "
+                "by another q than it",
+                "an uncorrected loss such as nb.infonce, or independent rows with hits kept",
+                "nb.with_inclusion(loss) corrects by expected numbers of draws.",
+            )
         log_q, log_rest = self.rows.log_proposal()
         return self._spread(log_q) - math.log(self.views), self._spread(log_rest)

@@ -24,7 +24,8 @@ copies have its square. Summed over golds it is one sum less one term.
 independent rows. Dropped hits have no common circle: a popular gold's copies, which weigh nothing,
 would need one of their own: with `drops_hits` the law is there to be drawn from alone.
 
-**Cost.** O(V sqrt(m)) for each node of the rule in t.
+**Cost.** O(V sqrt(m)) for each node of the rule in t: half a second for a thousand labels and
+batches of 64, 25 seconds for ten thousand and 256, on one core.
 
 Source: Hong (2013), "On computing the distribution function for the Poisson binomial distribution".
 """
@@ -47,8 +48,9 @@ from nce_bias.samplers.base import Copies, Labels, Law, Present
 
 #: What the points of the circle alias, relative to a coefficient of order 1.
 ALIAS = 1e-17
-#: Bisections of log r, from an interval of 2 log(2 N); any r near will do.
-BISECTIONS = 20
+#: Bisections of log r, from an interval of 2 log(2 N): what is left, some .002, moves the mean of
+#: the sum by less than its deviation up to m = 10^5.
+BISECTIONS = 14
 #: log(r f) from which on it is counted apart.
 FAR = 1.0
 
@@ -92,6 +94,11 @@ class EpochLaw(Law):
         return ALIAS + 8 * float(jnp.finfo(self.occurs.dtype).eps) * (self.m + 8)
 
     @property
+    def blind(self) -> bool:
+        """Whether the law is the same for every gold: no, one example of it is the row itself."""
+        return False
+
+    @property
     def _points(self) -> int:
         return frequencies(self.total, self.m, ALIAS)
 
@@ -123,12 +130,15 @@ class EpochLaw(Law):
         log_scale = whole + xp.where(powers == 0, 0.0, powers * log_r)
         angles = np.pi * (2 * np.arange(self._points // 2) + 1) / self._points
         angle = xp.asarray(angles, dtype)[:, None]
-        turn = xp.exp(1j * angle)
-        one = 1 + b[..., None, :] * (turn - 1)
-        log_one = xp.log(one)
-        log_all = xp.sum(occurs * log_one, axis=-1, keepdims=True) - 1j * m * angle
-        without = xp.exp(log_all - self._left_out * log_one) * (2 / self._points)
-        return OnCircle(without, b[..., None, :] * turn / one, log_scale)
+        b, less, sine = b[..., None, :], -2 * xp.sin(angle / 2) ** 2, xp.sin(angle)
+        real, imaginary = 1 + b * less, b * sine  # of the factors: less is cos - 1
+        square = 1 + 2 * b * (1 - b) * less
+        size = xp.sum(occurs * xp.log(square), axis=-1, keepdims=True) / 2
+        turned = xp.sum(occurs * xp.arctan2(imaginary, real), axis=-1, keepdims=True) - m * angle
+        inverse = (real - 1j * imaginary) / square
+        every = xp.exp(size) * (xp.cos(turned) + 1j * xp.sin(turned)) * (2 / self._points)
+        without = every * xp.where(occurs > 0, inverse, 1.0)
+        return OnCircle(without, b * (1 + less + 1j * sine) * inverse, log_scale)
 
     def _log_at_zero(self) -> float:
         """The logarithm of the coefficient at z = 0, a binomial chance."""
@@ -230,9 +240,11 @@ class EpochLaw(Law):
         return -xp.expm1(_log_missed(self.occurs - self._left_out, self.total - 1, self.m))
 
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
-        """The epoch's frequencies c / N, which is what published code takes off, whatever m is."""
+        """The epoch's frequencies c / N, over the (N - 1) / N that the row's own example leaves."""
         xp = namespace(self.occurs)
-        return xp.log(self.occurs / self.total), xp.zeros_like(self.occurs)
+        seen = self.occurs > 0
+        log_q = xp.where(seen, xp.log(xp.where(seen, self.occurs, 1.0) / self.total), -xp.inf)
+        return log_q, xp.full_like(log_q, math.log1p(-1 / self.total))
 
 
 def _saddle(exposures, occurs, m: int, total: int):
@@ -268,8 +280,9 @@ def _log_missed(occurs, others: int, m: int):
 
 
 def distinct_numbers(key: PRNGKeyArray, others: int, m: int) -> Int[Array, " m"]:
-    """m distinct numbers below `others`, all sets alike (Bentley & Floyd, 1987)."""
-    keys, lasts = jax.random.split(key, m), jnp.arange(others - m, others)
+    """m distinct numbers below `others`, all orders alike (Bentley & Floyd, 1987)."""
+    of_order, of_numbers = jax.random.split(key)
+    keys, lasts = jax.random.split(of_numbers, m), jnp.arange(others - m, others)
 
     def take(taken, step):
         place, key, last = step
@@ -278,4 +291,5 @@ def distinct_numbers(key: PRNGKeyArray, others: int, m: int) -> Int[Array, " m"]
         return taken.at[place].set(number), None
 
     start = jnp.full(m, -1, lasts.dtype)
-    return jax.lax.scan(take, start, (jnp.arange(m), keys, lasts))[0]
+    numbers = jax.lax.scan(take, start, (jnp.arange(m), keys, lasts))[0]
+    return jax.random.permutation(of_order, numbers)

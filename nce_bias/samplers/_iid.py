@@ -140,10 +140,15 @@ class IidLaw(Law):
         r = xp.concatenate([xp.where(top, 0.0, by_q.r), top[None].astype(by_q.r.dtype)])
         return Separable(r, xp.concatenate([by_q.u, chance(self.rest.q)[None]]))
 
+    @property
+    def blind(self) -> bool:
+        """Whether the law is the same for every gold."""
+        return self.hits == "keep"
+
     def hit_chances(self) -> Float[Array, " V"]:
         """The chance of each label to be among the negatives of its own gold."""
         xp = namespace(self.q)
-        return self._chance(self.q) if self.hits == "keep" else xp.zeros_like(self.q)
+        return self._chance(self.q) if self.blind else xp.zeros_like(self.q)
 
     def _chance(self, q: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """Of a label to be among the draws, each of which it is with chance q."""

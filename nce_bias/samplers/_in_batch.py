@@ -27,8 +27,10 @@ are candidates for certain: ``hard``, `HardRowsLaw`. A law by gold would not kno
 ("keep"). Code that compares ids drops it ("mask"), with views all of that row's. A row cannot be
 redrawn for the sake of one gold, so there is no "exclude"; ``iid(popularity(), B - 1)`` is that.
 
-**Corrections** take off log q with q = pop(y), or c_y / N in an epoch; with views a draw is one of
-r (B - 1), and q_y = pop(b) / r.
+**Corrections** take off log q with q = pop(y); in an epoch c_y / N, of negatives over the
+(N - 1) / N that the row's own example leaves. With views a draw is one of r (B - 1), and q_y =
+pop(b) / r where rows are independent and hits kept; else, and with hard negatives, no one q exists
+and `with_inclusion` corrects by expected copies.
 
 **Beyond one row.** The moments of `exact` are those of one row. Rows of a batch share their
 candidates, so the variance of the batch's mean gradient is not 1 / B of a row's: `batch_variance`.

@@ -35,6 +35,13 @@ KINDS = {
     "views, epoch": (2, COUNTS[2], "keep"),
     "views, each image once": (2, [1, 1], "mask"),
 }
+#: Those in which the gold's own block has another q.
+BY_BLOCK = ("views, masked", "views, epoch", "views, each image once")
+CORRECTED = ("sampled_softmax", "ranking_nce", "binary_nce")
+LISTED = [
+    *itertools.product(KINDS, ("infonce", "negative_sampling")),
+    *((kind, name) for kind in KINDS if kind not in BY_BLOCK for name in CORRECTED),
+]
 SIZES = {"views, each image once": 2}
 
 
@@ -49,13 +56,23 @@ def batch(kind):
     return nb.in_batch(size, views, counts, hits), spec
 
 
-@pytest.mark.parametrize("name", ["infonce", "sampled_softmax", "ranking_nce", "binary_nce"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "name"), LISTED)
 def test_every_moment_is_the_enumerated_one(kind, name):
     sampler, spec = batch(kind)
     found = nb.exact(PROBLEM, sampler, nb.LOSSES[name], split=True)
     assert_enumerated(found, enumerate_moments(SCORES, POPULATION, spec, name))
     assert found.status == "ok" and float(found.error) < 1e-11
+
+
+@pytest.mark.parametrize("kind", BY_BLOCK)
+def test_where_no_one_q_exists(kind):
+    with pytest.raises(ValueError) as refused:
+        nb.exact(PROBLEM, batch(kind)[0], nb.sampled_softmax)
+    assert str(refused.value) == (
+        "loss: it corrects scores by log q, and the other views of a gold's own image are drawn by "
+        "another q than it; expected an uncorrected loss such as nb.infonce, or independent rows "
+        "with hits kept. nb.with_inclusion(loss) corrects by expected numbers of draws."
+    )
 
 
 def test_the_kinds_are_told_apart():
@@ -371,6 +388,22 @@ def test_refusals(message):
     with pytest.raises(ValueError) as refused:
         REFUSED[message]()
     assert str(refused.value) == message
+
+
+@pytest.mark.slow
+def test_check_sampler_accepts_them_and_rejects_others():
+    draws = {"key": jax.random.key(0), "draws": 20_000}
+    for sampler in (
+        *(batch(kind)[0] for kind in ("rows", "epoch", "views", "views, epoch")),
+        nb.in_batch(3, hard=HARD),
+    ):
+        assert nb.check_sampler(PROBLEM, sampler, **draws).ok, sampler
+
+    @jax.jit
+    def with_itself(key, scores, popularity, gold):
+        return nb.in_batch(4).law(scores, jnp.asarray(COUNTS[1]) / 8).draw(key, gold)
+
+    assert not nb.check_sampler(PROBLEM, batch("epoch")[0], draw=with_itself, **draws).ok
 
 
 def test_a_sample_of_an_epoch_under_jit():

@@ -172,6 +172,8 @@ def one_draw(spec, gold) -> np.ndarray:
     if spec[0] not in ("iid", "without_replacement", "poisson", "batch") or len(spec) == 2:
         raise ValueError(f"{spec[0]} has no single q to correct with")
     q = long(spec[1]) / long(spec[1]).sum()
+    if spec[0] == "batch" and spec[5] is not None:  # without the example of the row itself
+        return q / (1 - 1 / long(np.sum(spec[5])))
     if spec[0] not in ("iid", "batch") or spec[3] == "exclude":
         q[gold] = 0
         q = q / q.sum()
