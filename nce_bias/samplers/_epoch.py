@@ -116,9 +116,9 @@ class EpochLaw(Law):
         xp, p, dtype = namespace(exposures, self.occurs), self._share, self.occurs.dtype
         occurs, m = self.occurs, self.m
         log_r = _saddle(exposures, occurs, m, self.total)
-        log_rf = log_r - exposures
+        log_rf = xp.where(occurs > 0, log_r - exposures, 0.0)  # no factor where nothing occurs
         b = sigmoid(log_rf + math.log(p / (1 - p)))
-        far = (occurs > 0) & (log_rf > FAR)
+        far = log_rf > FAR
         near = xp.log1p(p * xp.expm1(xp.where(far, 0.0, log_rf)))
         beyond = xp.where(far, log_rf, 0.0)
         log_size = xp.where(

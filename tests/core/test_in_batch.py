@@ -150,6 +150,18 @@ def test_a_long_epoch_is_that_of_independent_rows():
     assert far[1] / far[2] == pytest.approx(10, rel=0.02)
 
 
+def test_a_label_that_does_not_occur():
+    """It is not drawn and asks for nothing, however large its own factor would be."""
+    problem = nb.Problem.from_golds([[1.0, 900.0, 0.3, -2.0], [0.5, 2.0, 0.0, 3.0]], [0, 2])
+    counts = [2, 0, 1, 0]
+    found = nb.exact(problem, nb.in_batch(3, counts=counts), split=True)
+    for row, gold in enumerate((0, 2)):
+        spec = ("batch", POPULARITY, 2, "keep", 1, counts)
+        wanted = enumerate_moments(problem.scores[row], np.eye(4)[gold], spec)
+        np.testing.assert_allclose(found.selection[row], wanted.selection, atol=1e-12)
+    assert found.status == "ok"
+
+
 def test_a_whole_epoch_is_no_draw_at_all():
     """Every batch is the epoch: nothing is left to vary but the gold."""
     found = nb.exact(PROBLEM, nb.in_batch(8, counts=COUNTS[1]), split=True)
