@@ -7,16 +7,16 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`unique`, `until_distinct`, `a + b`). What is computed on it: losses (`infonce`, `sampled_softmax`,
-`sampled_softmax_both`, `ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`,
-`debiased`, `hard_reweighted`, `with_inclusion(loss)`, any `Additive`, `LogSums` or `Loss`). How
-expectations are taken: `exact`, `monte_carlo`; for the parameters of a `ScoreModel`,
-`gradient_bias` and `pull_back`; for many cells at once, `sweep`. What follows from them:
-`optimal_proposal`, `fixed_point`. Conventions of published code by name: `preset`, `presets`; all
-of them on one's own scores: `audit`. Whether a sampler or a data pipeline draws what it says:
-`check_sampler`. Real label spaces, text and its
-scores, training, retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`,
-loaded when first used.
+`unique`, `until_distinct`, `either`, `in_batch`, `a + b`). What is computed on it: losses
+(`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
+`binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
+`Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
+parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
+candidates `batch_variance`, for rows and columns of one `both_directions`; for many cells at once,
+`sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by
+name: `preset`, `presets`; all of them on one's own scores: `audit`. Whether a sampler or a data
+pipeline draws what it says: `check_sampler`. Real label spaces, text and its scores, training,
+retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -33,10 +33,13 @@ from nce_bias._near_gold import margin, near_gold, semi_hard, window
 from nce_bias._reads import proposal
 from nce_bias._sweep import sweep
 from nce_bias.check import SamplerCheck, check_sampler
+from nce_bias.engine._batch_variance import batch_variance
+from nce_bias.engine._both_directions import BothDirections, both_directions
 from nce_bias.engine._exact import exact
 from nce_bias.engine._gradient_bias import GradientBias, gradient_bias
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.engine._pull_back import ScoreModel, pull_back
+from nce_bias.engine.batches import BatchVariance
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import (
     LOSSES,
@@ -85,6 +88,7 @@ from nce_bias.samplers import (
     SAMPLERS,
     either,
     iid,
+    in_batch,
     poisson,
     top,
     unique,
@@ -114,6 +118,8 @@ __all__ = [
     "SAMPLERS",
     "Additive",
     "Audit",
+    "BatchVariance",
+    "BothDirections",
     "Corrected",
     "FixedPoint",
     "GradientBias",
@@ -128,8 +134,10 @@ __all__ = [
     "ScoreModel",
     "UnusualInput",
     "audit",
+    "batch_variance",
     "binary_nce",
     "blackout",
+    "both_directions",
     "bpr",
     "ccl",
     "check_sampler",
@@ -145,6 +153,7 @@ __all__ = [
     "hard_reweighted",
     "hinge",
     "iid",
+    "in_batch",
     "infonce",
     "jackknifed_softmax",
     "jsd",

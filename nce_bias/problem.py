@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import is_traced
+from nce_bias._checks import is_traced, refuse
 from nce_bias._problem_input import (
     check_values,
     read_popularity,
@@ -235,6 +235,30 @@ class Problem(eqx.Module):
             {n: side if side.ndim == 1 else side[which] for n, side in self.sides.items()},
         )
         return eqx.tree_at(lambda p: (p.kept, p.targets, p.weights, p.sides), self, taken)
+
+    def transposed(self) -> Problem:
+        """Labels as inputs and inputs as labels: s(x, y) with pop(x|y) and weights pop(y).
+
+        What the columns of a batch's scores are asked (`both_directions`). Popularity is pop(x);
+        sides stay behind.
+
+        >>> problem = Problem([[1.0, 0.0], [0.5, 2.0]], [[0.8, 0.2], [0.3, 0.7]])
+        >>> problem.transposed().population.round(3).tolist()
+        [[0.727, 0.273], [0.222, 0.778]]
+
+        Raises ValueError where a label is never a gold: nothing is known of its inputs.
+        """
+        joint = np.asarray(self.weights)[:, None] * np.asarray(self.population_rows)
+        golds = joint.sum(axis=0)
+        never = np.flatnonzero(golds == 0)
+        if never.size:
+            raise refuse(
+                "population",
+                f"label {int(never[0])} is never a gold",
+                "labels that all are, to be inputs",
+                "Leave it out of scores and population.",
+            )
+        return Problem(np.asarray(self.score_rows).T, (joint / golds).T, weights=golds)
 
     @property
     def population(self) -> Float[Array, "*X V"]:

@@ -31,7 +31,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from nce_bias.integrals.expectation import Expectation, Gram, Sums
+from nce_bias.integrals.expectation import Expectation, Gram, Pairs, Sums
+from nce_bias.integrals.rows import additive_rows
 from nce_bias.integrals.spread import covariance_along, pair_square, separable_squares
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.samplers import Law
@@ -113,6 +114,13 @@ class ClosedForm(Expectation):
             square=square,
             concentration=xp.full((), xp.nan, square.dtype),
         )
+
+    def two_rows(self, common: Law, crossed: bool) -> Pairs | None:
+        """See `Expectation`; a few sums."""
+        if self.pair is not None:
+            return None
+        of_gold, slope, _ = self._slopes(self.law.counts(self.share))
+        return additive_rows(common, crossed, (of_gold, slope), self.share)
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from nce_bias.integrals.crowd import Crowd
 from nce_bias.numerics.arrays import Array, each, namespace, one_hot, top_k
 from nce_bias.numerics.interpolation import Lattice
+from nce_bias.samplers import Law
 
 #: Golds whose conditional moments are held at a time.
 GOLDS = 128
@@ -80,6 +81,13 @@ class Gram(eqx.Module):
         return jax.lax.map(self.times, jnp.eye(len(self.diagonal), dtype=self.diagonal.dtype))
 
 
+class Pairs(eqx.Module):
+    """The mean of a product of the gradients of two rows, and of its terms without their signs."""
+
+    product: Float[Array, "*N"]
+    size: Float[Array, "*N"]
+
+
 class Expectation(eqx.Module):
     """The gradient of one input on average, for golds that share the scores of their negatives.
 
@@ -123,6 +131,13 @@ class Expectation(eqx.Module):
         """sum_g share_g ||E[v | g] - e_g||^2 over the `golds` most frequent golds.
 
         None where there is no way but one gold after the other.
+        """
+        return None
+
+    def two_rows(self, common: Law, crossed: bool) -> Pairs | None:
+        """E[r_i . r_j] of two rows of a batch, with `common` draws (`nce_bias.integrals.rows`).
+
+        None where it has no formula.
         """
         return None
 

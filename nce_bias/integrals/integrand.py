@@ -27,7 +27,8 @@ import numpy as np
 from jaxtyping import Float
 
 from nce_bias.integrals.crowd import Crowding, crowding
-from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Rule, Sums
+from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Pairs, Rule, Sums
+from nce_bias.integrals.rows import softmax_rows
 from nce_bias.integrals.spread import dense_square, separable_squares
 from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
 from nce_bias.numerics.gaps import Closed, close_gaps
@@ -232,6 +233,11 @@ class Integrand(Expectation):
         at_gold = (np.arange(golds), which)
         means[at_gold] -= missed
         return xp.sum(share * xp.sum(means**2, axis=-1))
+
+    def two_rows(self, common: Law, crossed: bool) -> Pairs | None:
+        """See `Expectation`; a plane of nodes."""
+        logs = self.log_gold, self.log_negative
+        return softmax_rows(common, crossed, logs, self.share, self.grid)
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""

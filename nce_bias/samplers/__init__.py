@@ -13,10 +13,14 @@ but for one term (`nce_bias.numerics.leave_one_out`).
 Source: THEORY of the project's documentation, "The Laplace potential".
 """
 
+from nce_bias.samplers._blocks import BlocksLaw
 from nce_bias.samplers._concatenation import Concatenation, ConcatenationLaw
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw, without_replacement
 from nce_bias.samplers._either import Either, EitherLaw, either
+from nce_bias.samplers._epoch import EpochLaw
+from nce_bias.samplers._hard_rows import HardRowsLaw
 from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
+from nce_bias.samplers._in_batch import InBatch, in_batch
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
 from nce_bias.samplers._top import Top, TopLaw, top
 from nce_bias.samplers._unique import Unique, UniqueLaw, unique
@@ -35,14 +39,18 @@ SAMPLERS = {
 __all__ = [
     "HITS",
     "SAMPLERS",
+    "BlocksLaw",
     "Concatenation",
     "ConcatenationLaw",
     "DistinctHits",
     "DistinctHitsLaw",
     "Either",
     "EitherLaw",
+    "EpochLaw",
+    "HardRowsLaw",
     "Iid",
     "IidLaw",
+    "InBatch",
     "Law",
     "Lot",
     "Poisson",
@@ -58,6 +66,7 @@ __all__ = [
     "WithoutReplacementLaw",
     "either",
     "iid",
+    "in_batch",
     "poisson",
     "top",
     "unique",

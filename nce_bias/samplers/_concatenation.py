@@ -15,7 +15,8 @@ from nce_bias.numerics.arrays import each, namespace
 from nce_bias.numerics.leave_one_out import sum_without_each
 from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
-from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler, Several
+from nce_bias.samplers._batch import SideBySide
+from nce_bias.samplers.base import Batch, Copies, Labels, Law, Present, Sampler, Several
 
 
 class ConcatenationLaw(Law):
@@ -163,6 +164,17 @@ class Concatenation(Several):
         """The coincidences between two parts are derivatives by JAX where neither is separable."""
         dense = [part for part in self.parts if not part.separable]
         return all(part.portable for part in self.parts) and len(dense) <= 1
+
+    @property
+    def rows(self) -> int | None:
+        sizes = {part.rows for part in self.parts} - {None}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch | None:
+        parts = [part.batch(scores, popularity) for part in self.parts]
+        known = tuple(part for part in parts if part is not None)
+        crossed = sum(part.crossed for part in known)
+        return SideBySide(known) if len(known) == len(parts) and crossed <= 1 else None
 
     def slots(self, labels: int) -> int:
         return sum(part.slots(labels) for part in self.parts)

@@ -14,7 +14,8 @@ from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, 
 from nce_bias.numerics.separable import TERMS, Separable, expand
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal, reads_scores
-from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
+from nce_bias.samplers._batch import SharedDraws
+from nce_bias.samplers.base import Batch, Copies, Labels, Law, Present, Sampler
 
 HITS = ("exclude", "mask", "keep")
 
@@ -130,11 +131,7 @@ class IidLaw(Law):
 
     def inclusion(self) -> Separable:
         """1 - (1 - q_y)^m, with q_y / (1 - q_g) for q_y where the gold is excluded."""
-        xp = namespace(self.q)
-
-        def chance(q: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
-            return -xp.expm1(self.m * xp.log1p(-xp.minimum(q, 1.0)))
-
+        xp, chance = namespace(self.q), self._chance
         if self.rest is None:
             return Separable(xp.ones_like(self.q)[None], chance(self.q)[None])
         top = self.rest.top
@@ -142,6 +139,21 @@ class IidLaw(Law):
         by_q = expand(lambda rho: chance(self.q / (1 - rho)), others, xp.max(others))
         r = xp.concatenate([xp.where(top, 0.0, by_q.r), top[None].astype(by_q.r.dtype)])
         return Separable(r, xp.concatenate([by_q.u, chance(self.rest.q)[None]]))
+
+    @property
+    def blind(self) -> bool:
+        """Whether the law is the same for every gold."""
+        return self.hits == "keep"
+
+    def hit_chances(self) -> Float[Array, " V"]:
+        """The chance of each label to be among the negatives of its own gold."""
+        xp = namespace(self.q)
+        return self._chance(self.q) if self.blind else xp.zeros_like(self.q)
+
+    def _chance(self, q: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
+        """Of a label to be among the draws, each of which it is with chance q."""
+        xp = namespace(q)
+        return -xp.expm1(self.m * xp.log1p(-xp.minimum(q, 1.0)))
 
     def included_for(
         self, golds: Int[Array, " G"], share: Float[Array, " V"]
@@ -153,8 +165,7 @@ class IidLaw(Law):
             q = self.q
             if self.rest is not None:
                 q = xp.where(self.rest.top[gold], self.rest.q, q / self.rest.left[gold])
-            chance = -xp.expm1(self.m * xp.log1p(-xp.minimum(q, 1.0)))
-            total = total + share[gold] * xp.where(labels == gold, 0.0, chance)
+            total = total + share[gold] * xp.where(labels == gold, 0.0, self._chance(q))
         return total
 
     def log_counts(
@@ -224,6 +235,12 @@ class Iid(Sampler):
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> IidLaw:
         return IidLaw(log_proposal(self.proposal, scores, popularity), self.m, self.hits)
+
+    def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch | None:
+        if self.hits == "exclude":
+            return None
+        law = IidLaw(log_proposal(self.proposal, scores, popularity), self.m, "keep")
+        return SharedDraws(law, self.hits == "mask")
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With m traced: nothing exact depends on it but through numbers, so all m compile once."""

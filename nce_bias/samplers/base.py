@@ -16,6 +16,9 @@ from nce_bias.numerics.arrays import Array, each, namespace
 from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
 
+Golds = Int[Array, " B"]
+#: Negatives of every row of a batch, and which of them are there.
+RowsDrawn = tuple[Int[Array, "B m"], Bool[Array, "B m"]]
 #: Expected copies of every label, golds weighted by a share.
 Copies = Callable[[Float[Array, "*N V"]], Float[Array, "*N V"]]
 Labels = Int[Array, " m"]
@@ -206,6 +209,30 @@ class Law(eqx.Module):
         )
 
 
+class Batch(eqx.Module):
+    """The negatives of all rows of a batch (`nce_bias.samplers._batch`)."""
+
+    @property
+    @abstractmethod
+    def crossed(self) -> bool:
+        """Whether the gold of each row is a negative of every other."""
+
+    @property
+    @abstractmethod
+    def common(self) -> Law | None:
+        """The law of the draws that two rows share besides; independent of golds."""
+
+    def draw_golds(self, key: PRNGKeyArray, size: int, popularity: Float[Array, " V"]) -> Golds:
+        """The golds of all rows: independent, unless a batch says otherwise."""
+        cumulative = jnp.cumsum(jnp.asarray(popularity))
+        level = jax.random.uniform(key, (size,), cumulative.dtype) * cumulative[-1]
+        return jnp.searchsorted(cumulative, level, side="right")
+
+    @abstractmethod
+    def draw(self, key: PRNGKeyArray, golds: Golds) -> RowsDrawn:
+        """The negatives of every row, whose golds are given."""
+
+
 class Sampler(eqx.Module):
     """A way to draw m negatives; `a + b` draws both sets."""
 
@@ -255,6 +282,15 @@ class Sampler(eqx.Module):
     @abstractmethod
     def check(self, problem: Problem) -> None:
         """Raise ValueError if `problem` cannot be sampled this way."""
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of a batch, where the negatives are made of them; None where any number will do."""
+        return None
+
+    def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch | None:
+        """The negatives of all rows of a batch that shares them; None where rows cannot."""
+        return None
 
     def slots(self, labels: int) -> int:
         """Length of what the law of `labels` labels draws: m unless the number drawn is random."""

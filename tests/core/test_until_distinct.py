@@ -159,19 +159,6 @@ def test_tensorflow_gives_these_numbers(row):
         assert np.abs(deviations(nb.exact(problem, twin, loss, **options), row)).max() > 6
 
 
-def test_negatives_that_a_batch_shares_are_not_divided_by_its_size():
-    """Of 256 examples with one set it is eighty times the variance of one example over 256."""
-    problem = nb.Problem(**MEASURED["problem"])
-    one = float(nb.exact(problem, nb.iid(nb.log_uniform("index"), 3, "keep"), LOSS).variance)
-    by_batch = {row["B"]: row["trace"] for row in MEASURED["shared_negatives"]}
-    assert by_batch[1] == pytest.approx(one, rel=0.01)
-    assert by_batch[256] == pytest.approx(0.206, abs=5e-4)
-    assert one / 256 == pytest.approx(0.0025, abs=5e-5)
-    common = by_batch[256] - one / 256
-    for size in (16, 64):  # a part that stays, and a part that is divided
-        assert by_batch[size] == pytest.approx(common + (one - common) / size, rel=0.02)
-
-
 # --- sampling
 
 

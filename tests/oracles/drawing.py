@@ -14,6 +14,12 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
 ``("top", m)``                         the m highest-scoring wrong labels, ties to the lower index
 ``("concat", [sampler, ...])``         independent samplers, all their negatives together
 ``("either", [(sampler, share), ..])``  the negatives of one of them, drawn by lot
+``("batch", q, m, hits, views, counts)``  the m / views other rows of a batch, each with a block of
+                                       ``views`` labels in a row of chance views q_y; with
+                                       ``counts`` (or None) distinct examples of an epoch, in
+                                       which each block occurs that often
+``("triplets", q, rows, hard)``        what that many other rows bring, gold y with chance q_y and
+                                       the labels ``hard[y]`` with it, and ``hard[gold]``
 =====================================  ==========================================================
 """
 
@@ -119,6 +125,15 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
             )
             probability = np.repeat(probability, len(more)) * np.tile(chance, len(probability))
         return probability, labels
+    if kind == "batch":
+        return _other_rows(spec, gold)
+    if kind == "triplets":
+        _, q, rows, hard = spec
+        golds = np.array(list(itertools.product(range(len(q)), repeat=rows)), int)
+        mined = np.array([list(row) for row in hard])
+        brought = np.hstack([golds, mined[golds].reshape(len(golds), -1)])
+        own = np.tile(mined[gold], (len(golds), 1))
+        return np.prod(long(q)[golds], axis=1), np.hstack([brought, own])
     if kind == "either":
         drawn = [(share, *draws(part, gold, scores)) for part, share in spec[1]]
         slots = max(labels.shape[1] for _, _, labels in drawn)
@@ -130,15 +145,36 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
     raise ValueError(f"no sampler called {kind!r}")
 
 
+def _other_rows(spec, gold) -> tuple[np.ndarray, np.ndarray]:
+    """Rows one by one: independent blocks, or all sets of other examples of an epoch, listed."""
+    _, q, m, hits, views, counts = spec
+    rows, own = m // views, gold // views
+    if counts is None:
+        chance = long(q).reshape(-1, views).sum(axis=1)
+        blocks = np.array(list(itertools.product(range(len(chance)), repeat=rows)), int)
+        probability = np.prod(chance[blocks], axis=1)
+    else:
+        examples = [block for block, count in enumerate(counts) for _ in range(int(count))]
+        examples.remove(own)
+        blocks = np.array(list(itertools.combinations(examples, rows)), int)
+        probability = np.full(len(blocks), 1 / np.longdouble(len(blocks)))
+    labels = (blocks[:, :, None] * views + np.arange(views)).reshape(len(blocks), -1)
+    if hits == "mask":
+        labels = np.where(labels // views == own, ABSENT, labels)
+    return probability, labels
+
+
 def one_draw(spec, gold) -> np.ndarray:
     """The law of a single draw ``[V]``: q, without the gold and renormalised where it is excluded.
 
     A correction of the negatives uses exactly this; ``top`` and ``concat`` have none.
     """
-    if spec[0] not in ("iid", "without_replacement", "poisson") or len(spec) == 2:
+    if spec[0] not in ("iid", "without_replacement", "poisson", "batch") or len(spec) == 2:
         raise ValueError(f"{spec[0]} has no single q to correct with")
     q = long(spec[1]) / long(spec[1]).sum()
-    if spec[0] != "iid" or spec[3] == "exclude":
+    if spec[0] == "batch" and spec[5] is not None:  # without the example of the row itself
+        return q / (1 - 1 / long(np.sum(spec[5])))
+    if spec[0] not in ("iid", "batch") or spec[3] == "exclude":
         q[gold] = 0
         q = q / q.sum()
     elif spec[3] not in ("mask", "keep"):
