@@ -11,7 +11,7 @@ import numpy as np
 from nce_bias._checks import check_kind, refuse
 from nce_bias.engine.by_input import average, scalars
 from nce_bias.presets._by_name import CONVENTIONS, FAMILIES
-from nce_bias.presets._convention import Convention
+from nce_bias.presets._convention import Convention, Preset
 from nce_bias.problem import Problem
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 SHOWN = 840
 #: The numbers of a computed row, as `Moments` calls them.
 NUMBERS = ("bias_norm", "relative_bias", "cosine", "variance", "error")
+#: Labels up to which everything is computed.
+FEW_LABELS = 64
+NOTHING = dict.fromkeys(("expected_loss", *NUMBERS), math.nan)
+LEFT_OUT = NOTHING | {"answer": "left out: it takes minutes. Pass costly=True for it."}
 
 
 def example() -> Problem:
@@ -59,6 +63,7 @@ def table(
     m: int | None = None,
     *,
     family: str | None = None,
+    costly: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """All conventions; with m also what each is on a problem, computed.
@@ -71,6 +76,9 @@ def table(
         The number of negatives. Without it nothing is computed.
     family : str, optional
         One of `FAMILIES` alone.
+    costly : bool
+        Compute also what takes minutes: draws by tries, where there are more than a few labels.
+        Otherwise their ``answer`` says that they were left out.
     **options
         Of `exact`: ``tolerance``, ``split``, ...
 
@@ -90,6 +98,9 @@ def table(
 
     Notes
     -----
+    Conventions that are the same pair are computed once. Distinct draws take the longest by far:
+    ``tolerance=1e-6`` does for a comparison, and is several times as fast there.
+
     On `example` options are those of `Convention.on_example`. Losses that are no candidate softmax
     have a scale of their own: compare their cosine.
 
@@ -107,7 +118,16 @@ def table(
         if problem is not None:
             raise refuse("m", "got None with a problem", "how many negatives", "Pass m=64.")
         return frame
-    numbers = [computed(row, problem, m, **options) for row in rows]
+    done: dict[tuple[str, str], dict[str, Any]] = {}
+    few = problem is None or problem.labels <= FEW_LABELS
+    numbers = []
+    for row in rows:
+        made = _made(row, problem, m)
+        alike = (row.name, "") if made is None else (repr(made.sampler), made.loss.name)
+        if alike not in done:
+            skipped = not few and not costly and made is not None and made.sampler.costly
+            done[alike] = LEFT_OUT if skipped else computed(row, problem, m, **options)
+        numbers.append(done[alike])
     return pd.concat([frame, pd.DataFrame(numbers)], axis=1)
 
 
@@ -143,12 +163,19 @@ def computed(row: Convention, problem: Problem | None, m: int, **options: Any) -
     try:
         found = row(m, **own).exact(given, **options)
     except (ValueError, NotImplementedError) as error:
-        nothing = dict.fromkeys(("expected_loss", *NUMBERS), math.nan)
-        return nothing | {"answer": f"failed: {' '.join(str(error).split())}"}
+        return NOTHING | {"answer": f"failed: {' '.join(str(error).split())}"}
     weights = np.asarray(given.weights)
     of_rows = scalars(average(found.by_input, weights)) | {"error": found.error}
     numbers = {name: float(of_rows[name]) for name in NUMBERS}
     return {"expected_loss": float(found.loss), **numbers, "answer": found.status}
+
+
+def _made(row: Convention, problem: Problem | None, m: int) -> Preset | None:
+    """What a convention is with that m; None where there is no such thing."""
+    try:
+        return row(m, **(row.on_example if problem is None else {}))
+    except ValueError:
+        return None
 
 
 def _by_m(found: re.Match[str]) -> str:

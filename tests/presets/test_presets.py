@@ -275,6 +275,26 @@ def test_computed_rows_on_a_problem_that_does_not_fit_all():
     assert np.isnan(table.loc["sans", "bias_norm"])
 
 
+def test_what_takes_minutes_is_left_out_unless_asked_for(monkeypatch):
+    asked = []
+
+    def noted(row, problem, m, **options):
+        asked.append(row.name)
+        return dict.fromkeys(NUMBERS, 0)
+
+    monkeypatch.setattr("nce_bias.presets._table.computed", noted)
+    many = nb.Problem.from_golds(np.zeros(100), 3, np.full(100, 0.01))
+    table = nb.presets.table(many, 4, family="language_models").set_index("name")
+    assert table.loc["tf_nce", "answer"] == "left out: it takes minutes. Pass costly=True for it."
+    assert "tf_nce" not in asked and "word2vec" in asked
+    assert "mnih_teh_2012" in asked and "shared_noise_nce" not in asked  # one pair, computed once
+    retrieval = nb.presets.table(many, 4, family="retrieval").set_index("name")
+    assert retrieval.loc["blink", "bias_norm"] == 0  # no such pair: its refusal is its answer
+    nb.presets.table(many, 4, family="language_models", costly=True)
+    nb.presets.table(m=2, family="language_models")
+    assert asked.count("tf_nce") == 2
+
+
 def test_the_example_has_every_side():
     assert set(nb.presets.example().sides) == set(nb.presets.SIDES)
     for row in nb.presets.CONVENTIONS:
