@@ -43,6 +43,16 @@ class Declared(eqx.Module):
     function: Callable[..., Any]
     reads: tuple[str, ...] = eqx.field(static=True)
 
+    @property
+    def portable(self) -> bool:
+        """Whether the function takes NumPy arrays."""
+        return getattr(self.function, "portable", False)
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether q depends on the scores."""
+        return "scores" in self.reads
+
     def __call__(self, *read: Any) -> Any:
         return self.function(*read)
 

@@ -40,7 +40,7 @@ def audit(  # noqa: PLR0913 (keyword-only)
     presets : optional
         Names of `nb.presets.PRESETS`, presets (which have an m of their own), or a mapping of names
         to these, to (sampler, loss), or to a function of m that returns it: your own set-up.
-        Default: all that are published.
+        Default: those of `nb.presets.COMMON`.
     inputs : int
         How many inputs are looked at, drawn evenly by `key` if there are more.
     method : {"auto", "exact", "monte_carlo"}

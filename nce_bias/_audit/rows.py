@@ -13,7 +13,7 @@ from nce_bias.engine.by_input import average, scalars, standard_errors
 from nce_bias.engine.in_blocks import together
 from nce_bias.engine.moments import Moments
 from nce_bias.losses import Loss, check_loss
-from nce_bias.presets import PRESETS, Convention, Preset, preset
+from nce_bias.presets import COMMON, PRESETS, Convention, Preset, preset
 from nce_bias.samplers import Sampler
 
 #: The numbers of a row, in the order tables show them.
@@ -128,7 +128,7 @@ def asked(presets: Any, ms: list[int]) -> list[Row]:
 
 def _named(presets: Any) -> dict[str, Any]:
     if presets is None:
-        return dict(PRESETS)
+        return {name: PRESETS[name] for name in COMMON}
     if isinstance(presets, dict):
         return {name: _own(name, given) for name, given in presets.items()}
     several = [presets] if isinstance(presets, str | Preset | Convention) else list(presets)

@@ -1,4 +1,4 @@
-"""The command line `nce-bias`: `compare` and `audit` on a user's own arrays.
+"""The command line `nce-bias`: `compare` and `audit` on a user's own arrays, `presets` by name.
 
 Float64 and JAX's cache of compilations are switched on here, as the command line owns its process
 (`nce_bias.cli.process`). What only one command needs (pandas, Matplotlib) is imported when it runs.
@@ -11,6 +11,7 @@ import typer
 import nce_bias
 from nce_bias.cli._audit import audit
 from nce_bias.cli._compare import compare
+from nce_bias.cli._presets import presets
 
 app = typer.Typer(
     add_completion=False,
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(compare)
 app.command()(audit)
+app.command()(presets)
 
 
 def _show_version(wanted: bool) -> bool:

@@ -14,7 +14,7 @@ from nce_bias.cli.errors import check_known, fail, remarks
 from nce_bias.cli.negatives import DRAWN, make_sampler
 from nce_bias.cli.process import own_process
 from nce_bias.losses import LOSSES
-from nce_bias.presets import PRESETS
+from nce_bias.presets import COMMON, PRESETS
 from nce_bias.problem import Problem
 from nce_bias.samplers import HITS
 
@@ -50,7 +50,11 @@ def audit(  # noqa: PLR0913 (each is an option of the command)
     ] = "16,64,256",
     presets: Annotated[
         list[str] | None,
-        typer.Option("--preset", metavar="NAME", help="One of these alone; repeat for more."),
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="One of these alone; repeat for more. nce-bias presets lists them.",
+        ),
     ] = None,
     negatives: Annotated[
         str | None,
@@ -94,7 +98,7 @@ def audit(  # noqa: PLR0913 (each is an option of the command)
         for name in presets or []:
             check_known("--preset", name, PRESETS)
         check_outputs(csv=csv, report=report)
-        asked: dict[str, Any] = {name: PRESETS[name] for name in presets or PRESETS}
+        asked: dict[str, Any] = {name: PRESETS[name] for name in presets or COMMON}
         if negatives is not None:
             drawn = functools.partial(make_sampler, negatives, sampler=sampler, hits=hits)
             drawn(sizes[0])  # a spec that means nothing is refused before anything is computed

@@ -218,7 +218,7 @@ def test_the_table_of_presets():
         name, *cells = (cell.strip() for cell in line.strip("|").split("|"))
         if name in bias.index:
             assert cells == [shown(value) for value in bias.loc[name]], name
-    assert set(bias.index) == set(nb.presets.PRESETS)
+    assert set(bias.index) == set(nb.presets.COMMON)
     kept, masked = bias.loc["tfrs_in_batch_with_hits"], bias.loc["tfrs_in_batch"]
     assert masked[4] < kept[4] and masked[64] > 6 * kept[64] and masked[64] > masked[16]
     assert kept[16] / kept[64] == pytest.approx(4, rel=0.2)  # 1/m

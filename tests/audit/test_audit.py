@@ -200,7 +200,7 @@ def test_what_one_m_does_not_fit_is_a_row_that_says_so(problem):
     ("call", "message"),
     [
         (lambda p: nb.audit(p, m=0), "m: got 0"),
-        (lambda p: nb.audit(p, presets=["in_batch"]), "name: got 'in_batch'; expected tfrs_in_"),
+        (lambda p: nb.audit(p, presets=["in_batch"]), "name: got 'in_batch'; expected dpr_in_"),
         (lambda p: nb.audit(p, presets=[nb.uniform()]), "presets: got uniform; expected names of"),
         (lambda p: nb.audit(p, presets={"a": (nb.uniform(), nb.infonce)}), "presets: got"),
         (lambda p: nb.audit(p, presets=[]), "m, presets: there is nothing to compute"),
@@ -268,7 +268,7 @@ def test_gradients_that_point_away_are_named():
 
 
 def test_every_remark_rests_on_a_number_of_the_table(problem):
-    names = [name for name in nb.presets.PRESETS if name != "tf_sampled_softmax"]  # slow to compile
+    names = [name for name in nb.presets.COMMON if name != "tf_sampled_softmax"]  # slow to compile
     found = audited(problem.take([0, 1, 2, 3]), names, m=(1, 8))
     rows = {(row.name, row.m): row for row in found.rows}
     for remark in found.remarks:

@@ -1,0 +1,75 @@
+"""Every named convention is what its source says, by listing all sets of negatives."""
+
+import numpy as np
+import pytest
+
+import nce_bias as nb
+from tests.oracles import distinct
+from tests.presets.definitions import (
+    language_models,
+    listing,
+    recommendation,
+    retrieval,
+    self_supervised,
+)
+
+MODULES = (language_models, recommendation, retrieval, self_supervised)
+DEFINITIONS = {name: pair for module in MODULES for name, pair in module.DEFINITIONS.items()}
+OPTIONS = {name: given for module in MODULES for name, given in module.OPTIONS.items()}
+#: Weights that depend on how many tries it took: hits, and whether the loss is a binary one.
+BY_TRIES = {"tf_sampled_softmax": ("mask", False), "tf_nce": ("keep", True)}
+#: Two integrals in a row, sums of a few hundred terms of order 1 and the oracle's own rounding.
+ROUNDING = 1e-10
+PROBLEM = nb.Problem(listing.SCORES, listing.POPULATION, listing.POPULARITY, sides=listing.SIDES)
+
+
+def expected_of(name):
+    if name in DEFINITIONS:
+        return listing.moments(*DEFINITIONS[name])
+    hits, binary = BY_TRIES[name]
+    listed = distinct.until_distinct(language_models.INDEX, listing.M, hits, corrected=True)
+    return distinct.moments(listing.SCORES, listing.POPULATION, listed, binary=binary)
+
+
+@pytest.mark.parametrize("name", nb.presets.PRESETS)
+def test_a_convention_is_what_its_source_says(name):
+    found = nb.preset(name, listing.M, **OPTIONS.get(name, {})).exact(PROBLEM)
+    expected = expected_of(name)
+    for field in ("loss", "gradient", "bias_norm", "cosine", "variance", "coverage"):
+        mine, truth = np.asarray(getattr(found, field)), getattr(expected, field)
+        np.testing.assert_allclose(mine, truth, rtol=ROUNDING, atol=ROUNDING, err_msg=field)
+
+
+def test_each_has_a_definition_of_its_own():
+    assert {*DEFINITIONS, *BY_TRIES} == set(nb.presets.PRESETS)
+    assert len(nb.presets.CONVENTIONS) == len(nb.presets.PRESETS) >= 100
+
+
+#: What a reader might take for the definition, and is not.
+MISREAD = {
+    "fasttext": (listing.iid(listing.power(0.5), "mask"), listing.negative_sampling),
+    "line": (listing.iid(listing.power(0.6)), listing.negative_sampling),
+    "dns": (listing.iid(listing.best_of(2, lambda gold: listing.SCORES)), listing.bpr),
+    "rf_softmax": (
+        listing.iid(listing.normal(np.exp(listing.SIDES["kernel"]))),
+        listing.sampled_softmax,
+    ),
+    "complementary_sum": (listing.iid(listing.UNIFORM), listing.sampled_softmax),
+    "horvitz_thompson": (listing.distinct(listing.POPULARITY), listing.sampled_softmax),
+    "mixed_50": (listing.iid(listing.MODEL), listing.infonce),
+    "infoloob": (listing.BATCH, listing.infonce),
+    "gsasrec_public_code": (
+        listing.iid(listing.UNIFORM, "keep"),
+        recommendation.gbce(listing.M / (listing.V - 1), 0.5),
+    ),
+    "poincare": (
+        listing.iid(listing.where("positives", marked=False)),
+        listing.infonce,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISREAD)
+def test_another_reading_is_told_apart(name):
+    right, wrong = expected_of(name), listing.moments(*MISREAD[name])
+    assert abs(right.loss - wrong.loss) > 1e-3 or abs(right.gradient - wrong.gradient).max() > 1e-3
