@@ -7,9 +7,8 @@ split, and whether the whole is small enough for NumPy, which compiles nothing.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,13 +17,10 @@ from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_kind, concretely, is_traced, refuse
 from nce_bias._reads import reads_gold
-from nce_bias.engine.shape import Plan, Shape, ask, input_rows, shape_of
+from nce_bias.engine.on_atoms import FEW_GOLDS, PASSES, spread_for
+from nce_bias.engine.shape import Plan, Shape, Wish, ask, input_rows, shape_of
 from nce_bias.golds import Golds, share_of
 from nce_bias.integrals import Rule
-from nce_bias.integrals.atoms import atoms_for
-from nce_bias.integrals.crowd import Crowding, crowd_for
-from nce_bias.integrals.crowded import atoms_of_golds
-from nce_bias.integrals.distinct import Ringing, ringing, rings_for
 from nce_bias.integrals.log_sums import plane_nodes
 from nce_bias.losses import ExactLoss, Loss, check_loss
 from nce_bias.numerics.arrays import (
@@ -38,7 +34,7 @@ from nce_bias.numerics.arrays import (
     top_k,
 )
 from nce_bias.numerics.gaps import MOST
-from nce_bias.numerics.quadrature import TRACED_NODES, ends, nodes_for, step_for
+from nce_bias.numerics.quadrature import TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
 from nce_bias.proposals import check_sides, written_for_numpy
 from nce_bias.samplers import Sampler
@@ -53,13 +49,9 @@ LONG = 500.0
 LONGEST = 1e6
 #: Entries of the [nodes, labels] matrices of a split variance, half a gigabyte each.
 MOST_HELD = 2**26
-#: Golds an input up to which labels are spread on atoms.
-FEW_GOLDS = 16
-#: What spreading and reading back cost a label, in terms of an integral.
-PASSES = 32
 #: Numbers of the planes of nodes up to which second moments that need them are taken by default.
 MOST_PLANE = 2**27
-#: Ways to take the integral.
+#: Ways to take the integral: those of `Wish.engine`.
 ENGINES = ("auto", "direct", "atoms")
 #: Calls of a user's proposal, of JAX's operations one by one, some 10 ms each.
 MOST_FOREIGN = 64
@@ -87,14 +79,6 @@ def certified(problem: Problem, sampler: Sampler, loss: ExactLoss) -> str:
         return ""
     with concretely(problem, sampler, loss):
         return certify(problem, sampler)
-
-
-class Wish(NamedTuple):
-    """What is asked for besides: `tolerance`, `split` and `engine` of `exact`."""
-
-    tolerance: float
-    split: bool | None = None
-    engine: str = "auto"
 
 
 def plan_at_once(
@@ -169,7 +153,7 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     nodes = nodes_for(longest, step_for(tolerance))
     measured = Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds)
     if shape.atoms and not rule.closes_gaps and wish.engine != "direct":
-        spread = _spread((problem, loss, shape), measured, longest, wish)
+        spread = spread_for((problem, loss, shape), measured, longest, wish)
         if spread and (wish.engine == "atoms" or spread.work < nodes * shape.work):
             return spread.plan(len(problem.weights))
     _check_engine(wish.engine, sampler)
@@ -186,102 +170,6 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     squares = bool(split) or plane <= MOST_PLANE
     final = Rule(sized.m, nodes, tolerance, rule.closes_gaps, squares=squares)
     return Plan(sized, final, golds, terms + (plane if squares else 0))
-
-
-class Spread(NamedTuple):
-    """A plan with labels on atoms, and what an input costs, in terms of an integral."""
-
-    sampler: Sampler
-    rule: Rule
-    golds: int
-    work: float
-
-    def plan(self, inputs: int) -> Plan:
-        """For so many inputs."""
-        return Plan(self.sampler, self.rule, self.golds, int(inputs * self.work))
-
-
-def _spread(
-    asked: tuple[Problem, ExactLoss, Shape], plan: Plan, longest: float, wish: Wish
-) -> Spread | None:
-    """With few golds beside the atoms, or with many on them; None where neither can be."""
-    problem, loss, shape = asked
-    rule, labels = plan.rule, problem.labels
-    atoms = atoms_for(longest, rule.tolerance, labels, rule.nodes)
-    rule = dataclasses.replace(rule, atoms=atoms)
-    work = rule.nodes * atoms.size + PASSES * labels
-    few = _few_golds(problem)
-    if few and not shape.independent:
-        return _rung(problem, loss, dataclasses.replace(plan, rule=rule), few)
-    if few:
-        rule = dataclasses.replace(rule, golds=few)
-        return Spread(plan.sampler, rule, 0 if wish.split is False else few, work)
-    if wish.split or not shape.independent or (plan.golds and wish.engine == "auto"):
-        return None  # golds on atoms are those of independent draws, their variance not split
-    found = to_numpy(
-        (_crowding if is_numpy(problem.scores) else _compiled_crowding)(problem, loss, plan)
-    )
-    m = float(np.asarray(plan.sampler.m))
-    reach = atoms_of_golds(longest, atoms, ends(rule.tolerance), m)
-    many = crowd_for(found, m, (labels, rule.nodes, reach), rule.tolerance)
-    if many is None:
-        return None
-    crowd, taken, more = many
-    rule = dataclasses.replace(rule, taken=taken, crowd=crowd)
-    return Spread(plan.sampler, rule, 0, work + more)
-
-
-def _rung(problem: Problem, loss: ExactLoss, plan: Plan, few: int) -> Spread | None:
-    """For distinct draws: which labels are taken one by one follows from the last node in tau."""
-    sampler: Any = plan.sampler
-    found = to_numpy(_compiled_ringing(problem, loss, plan))
-    sizes = problem.labels, plan.rule.nodes * sampler.nodes
-    rings = rings_for(found, few, sampler.m, sizes, plan.rule.tolerance)
-    if rings is None:
-        return None
-    crowd, taken, work = rings
-    rule = dataclasses.replace(plan.rule, golds=few, taken=taken, crowd=crowd)
-    return Spread(plan.sampler, rule, int(few == 1), work)
-
-
-def _crowding(problem: Problem, loss: ExactLoss, plan: Plan) -> Crowding:
-    """What golds on atoms depend on, input by input."""
-
-    def row(inputs):
-        scores, targets, seen = inputs
-        asked = ask(problem, loss, plan, (scores, seen))
-        at: Any = asked.at(0, share_of(targets, scores))
-        return at.crowding()
-
-    return each(row, input_rows(problem))
-
-
-_compiled_crowding = eqx.filter_jit(_crowding)
-
-
-def _ringing(problem: Problem, loss: ExactLoss, plan: Plan) -> Ringing:
-    """The same for distinct draws."""
-
-    def row(inputs):
-        scores, targets, seen = inputs
-        at: Any = ask(problem, loss, plan, (scores, seen)).at(0, share_of(targets, scores))
-        return ringing(at.law)
-
-    return each(row, input_rows(problem))
-
-
-_compiled_ringing = eqx.filter_jit(_ringing)
-
-
-def _few_golds(problem: Problem) -> int:
-    """The most golds any input has; 0 where they are many."""
-    targets = problem.targets
-    if isinstance(targets, Golds):
-        most = targets.labels.shape[-1]
-    else:
-        rows = np.asarray(problem.population_rows)
-        most = int(np.max(np.count_nonzero(rows, axis=-1)))
-    return most if most <= FEW_GOLDS else 0
 
 
 def _check_engine(engine: str, sampler: Sampler) -> None:

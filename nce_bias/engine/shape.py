@@ -17,6 +17,14 @@ from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
 
+class Wish(NamedTuple):
+    """What is asked for besides: `tolerance`, `split` and `engine` of `exact`."""
+
+    tolerance: float
+    split: bool | None = None
+    engine: str = "auto"
+
+
 class Plan(eqx.Module):
     """What is settled before anything is integrated.
 

@@ -32,8 +32,6 @@ Source: THEORY of the documentation, "Without replacement"; Yellott (1977) for t
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -42,8 +40,8 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from nce_bias._checks import NoExactMethod, check_distinct, is_traced
-from nce_bias.numerics.arrays import Array, each, is_numpy, logsumexp, namespace
-from nce_bias.numerics.leave_one_out import best, largest, log_without_each
+from nce_bias.numerics.arrays import Array, is_numpy, namespace
+from nce_bias.numerics.leave_one_out import best, log_without_each
 from nce_bias.numerics.polynomials import (
     BLOCK,
     pull_back_product,
@@ -62,6 +60,7 @@ from nce_bias.proposals import (
     log_proposal_rows,
     reads_scores,
 )
+from nce_bias.samplers._last_ring import compiled_lengths, lengths, span
 from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 
 #: Nodes in tau where values are traced.
@@ -79,8 +78,6 @@ NODES_IN_T = 160
 MOST_SECONDS, MOST_BYTES = 3600.0, 8 * 2**30
 #: Negatives up to which labels may be spread on atoms (`nce_bias.integrals.distinct`).
 MOST_ON_ATOMS = 256
-#: Labels that `span` takes one by one, and bins of log q that it takes of more.
-BINS = 4096
 
 
 class Clocks(eqx.Module):
@@ -244,64 +241,6 @@ class WithoutReplacementLaw(Law):
         return self.log_q, log_without_each(self.log_q)
 
 
-def span(
-    log_q: Float[Array, " V"], m: int, tolerance: float
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Ends in log tau outside which the m-th ring falls with a chance below the tolerance.
-
-    Right end: the first tau of a grid at which, for some theta,
-    P(fewer than m rings) <= e^{theta (m - 1)} prod_y (x_y + (1 - x_y) e^{-theta}) < tolerance,
-    the most probable label being a gold that never rings.
-    """
-    xp, dtype = namespace(log_q), log_q.dtype
-    left = (math.log(tolerance) + math.lgamma(m + 1)) / m
-    others = xp.where(largest(log_q), -xp.inf, log_q)
-    rest = logsumexp(others)
-    q = others - rest  # time in units of what is left without the gold
-    rarest = xp.min(xp.where(xp.isneginf(q), 0.0, q))  # rings by 40 / q, whatever m
-    q, counts = (q, xp.ones_like(q)) if len(q) <= BINS else binned(q, rarest)
-    log_tau = math.log(m) + xp.linspace(0.0, xp.maximum(60.0, 8.0 - rarest), 121, dtype=dtype)
-    age = xp.exp(xp.minimum(q[:, None] + log_tau, 50.0))  # [V, tau]
-    log_gone = xp.log(-xp.expm1(-age))
-
-    def bound(theta):
-        return theta * (m - 1) + counts @ xp.logaddexp(-age, log_gone - theta)
-
-    theta = xp.asarray([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0], dtype)
-    enough = xp.min(each(bound, theta), axis=0) < math.log(tolerance)
-    right = log_tau[xp.argmax(enough)]
-    return xp.asarray(left, dtype), right - rest
-
-
-def binned(
-    q: Float[Array, " V"], rarest: Float[Array, ""]
-) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-    """Logarithms of q rounded down to one of `BINS`, and how many are there: they ring later."""
-    xp = namespace(q)
-    width = xp.maximum(-rarest, 1.0) / (BINS - 1)
-    place = xp.floor((q - rarest) / width)
-    place = xp.where(xp.isneginf(q), BINS, xp.clip(place, 0, BINS - 1)).astype(np.int32)
-    counts: Any
-    if xp is np:
-        counts = np.bincount(place, minlength=BINS + 1)[:BINS].astype(q.dtype)
-    else:
-        counts = jnp.zeros(BINS, q.dtype).at[place].add(1.0, mode="drop")
-    return rarest + width * xp.arange(BINS, dtype=q.dtype), counts
-
-
-def _lengths(log_q, m: int, tolerance: float):
-    """The length of the rule in log tau, for each input."""
-
-    def length(row):
-        left, right = span(row, m, tolerance)
-        return right - left
-
-    return each(length, log_q)
-
-
-_compiled_lengths = eqx.filter_jit(_lengths)
-
-
 class WithoutReplacement(Sampler):
     """See `without_replacement`."""
 
@@ -330,8 +269,8 @@ class WithoutReplacement(Sampler):
             )
 
         log_q = log_proposal_rows(self.proposal, problem)
-        lengths = (_lengths if is_numpy(log_q) else _compiled_lengths)(log_q, self.m, tolerance)
-        nodes = nodes_for(float(np.max(np.asarray(lengths))), step_for(tolerance, self.m))
+        found = (lengths if is_numpy(log_q) else compiled_lengths)(log_q, self.m, tolerance)
+        nodes = nodes_for(float(np.max(np.asarray(found))), step_for(tolerance, self.m))
         return WithoutReplacement(
             proposal=self.proposal, m=self.m, nodes=nodes, tolerance=tolerance
         )

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
-from nce_bias.integrals import distinct
-from nce_bias.integrals.distinct import powers_for, series, symmetric, with_last
-from nce_bias.samplers import _without_replacement as sequential
+from nce_bias.integrals import rings
+from nce_bias.integrals.rings import powers_for, series, symmetric, with_last
+from nce_bias.samplers import _last_ring as sequential
 from tests.engine.test_atoms import check
 
 
@@ -31,7 +31,7 @@ def test_what_the_direct_rule_gives(golds, monkeypatch):
     scores = 2 * rng.normal(size=(1, labels))
     popularity = 1 / (1 + rng.permutation(labels))
     problem = nb.Problem.from_golds(scores, golds, popularity / popularity.sum())
-    monkeypatch.setattr(distinct, "LIMITS", (0.25,))
+    monkeypatch.setattr(rings, "LIMITS", (0.25,))
     sampler = nb.without_replacement(nb.popularity(power=2.0), 5)
     direct, atoms = both(problem, sampler, split=False)
     check(direct, atoms, golds)
