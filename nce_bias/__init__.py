@@ -14,8 +14,8 @@ What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixt
 parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
 candidates `batch_variance`, for rows and columns of one `both_directions`; for many cells at once,
 `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by
-name: `preset`, `presets`; all of them on one's own scores: `audit`. Whether a sampler or a data
-pipeline draws what it says: `check_sampler`. Real label spaces, text and its scores, training,
+name: `preset`, `presets`; all of them on one's own scores: `audit`; which of them one's own code
+is: `which`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its scores, training,
 retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
@@ -99,6 +99,7 @@ from nce_bias.samplers import (
 if TYPE_CHECKING:
     from nce_bias import data, plot, retrieval, scores, text, train
     from nce_bias._fixed_point import FixedPoint, fixed_point
+    from nce_bias._which import Which, which
     from nce_bias.optimal import OptimalProposal, optimal_proposal
 
 __version__ = "0.1.0"
@@ -107,7 +108,9 @@ __version__ = "0.1.0"
 _LAZY = ("data", "plot", "retrieval", "scores", "text", "train")
 _LAZY_NAMES = {
     "FixedPoint": "_fixed_point",
+    "Which": "_which",
     "fixed_point": "_fixed_point",
+    "which": "_which",
     "OptimalProposal": "optimal",
     "optimal_proposal": "optimal",
 }
@@ -133,6 +136,7 @@ __all__ = [
     "SamplerCheck",
     "ScoreModel",
     "UnusualInput",
+    "Which",
     "audit",
     "batch_variance",
     "binary_nce",
@@ -192,6 +196,7 @@ __all__ = [
     "uniform",
     "unique",
     "until_distinct",
+    "which",
     "window",
     "with_inclusion",
     "without_replacement",
