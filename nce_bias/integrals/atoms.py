@@ -56,6 +56,8 @@ DERIVATIVE = 1.3
 M = 8.0
 #: Nats below the tolerance from which on the largest exposure of a label counts for nothing.
 NOTHING = 8.0
+#: The tolerance below which rounding is no longer far from it.
+FINEST = 1e-13
 #: What one atom costs at a node, in points of an interpolation.
 PRODUCTS = 2.0
 
@@ -280,7 +282,10 @@ def atoms_for(length: float, tolerance: float, labels: int, nodes: int) -> Latti
     is at most e^length times that at the first, which is below the root of the tolerance.
     """
     reach = length - math.log(tolerance) + NOTHING
-    return grid_for(reach, tolerance, step_for(tolerance), labels, PRODUCTS * nodes)
+    step = step_for(tolerance)
+    if tolerance > FINEST:  # so that what `error` adds is the tolerance, not 4 M times that
+        tolerance = max(tolerance / (4 * M), FINEST)
+    return grid_for(reach, tolerance, step, labels, PRODUCTS * nodes)
 
 
 def most_frequent(share: Float[Array, " V"], golds: int) -> Int[Array, " G"]:

@@ -51,6 +51,8 @@ MOST_TAKEN = 2**14
 POWER, ALONE = 4.0, 8.0
 #: Labels whose places are looked for together.
 WIDTH = 512
+#: Where what the powers leave out may enter a moment.
+PLACES = 8
 #: Powers of nu besides those of phi_g: two negatives of one set bring (1 + nu)^2.
 BESIDES = 2
 
@@ -151,6 +153,7 @@ def crowd_for(
     `sizes`: labels, nodes and atoms of golds. None where too many golds would be taken.
     """
     labels, nodes, atoms = sizes
+    tolerance = tolerance / PLACES  # what is left out enters a moment so often
     keeps = bool(np.any(found.keeps))
     above = np.max(np.atleast_2d(found.above), axis=0)
     least, largest = float(np.min(found.least)), float(np.max(found.largest))
@@ -168,7 +171,7 @@ def crowd_for(
         basis: Any = basis_for((low, most), weights, tolerance)
         cost = labels * POWER * basis.shape[1] + nodes * (ALONE * taken + atoms * powers)
         ends: Any = [np.float64(end) for end in (limit, low, most)]
-        crowd = Crowd(ends[0], ends[1], ends[2], basis, atoms, kappa, 8 * tolerance)
+        crowd = Crowd(ends[0], ends[1], ends[2], basis, atoms, kappa, PLACES * tolerance)
         choices.append((cost, 2 ** math.ceil(math.log2(max(taken, 1))), crowd))
     if not choices:
         return None

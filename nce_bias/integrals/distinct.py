@@ -44,7 +44,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from nce_bias.integrals.atoms import AtomIntegrand, most_frequent
-from nce_bias.integrals.crowd import Crowd, places
+from nce_bias.integrals.crowd import PLACES, Crowd, places
 from nce_bias.integrals.expectation import Sums
 from nce_bias.integrals.rings import Ages, Node, Rates, laplace_at, powers_for
 from nce_bias.numerics.arrays import Array
@@ -88,7 +88,7 @@ class DistinctIntegrand(AtomIntegrand):
 
     @property
     def _sets(self) -> tuple[int, int]:
-        return powers_for(self.crowd.kappa, self._law.m, self.rule.tolerance)
+        return powers_for(self.crowd.kappa, self._law.m, self.crowd.error / PLACES)
 
     def sums(self) -> Sums:
         """See `Expectation`; one gold after the other."""

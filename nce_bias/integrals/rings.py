@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from nce_bias.integrals.crowd import ALONE, POWER, Crowd, basis_for
+from nce_bias.integrals.crowd import ALONE, PLACES, POWER, Crowd, basis_for
 from nce_bias.numerics.arrays import Array, each
 
 #: Labels that are taken one by one at most.
@@ -74,6 +74,7 @@ def rings_for(
     `sizes`: labels, and pairs of nodes. The cost is that of an integral over so many labels.
     """
     labels, pairs = sizes
+    tolerance = tolerance / PLACES
     last, above = float(np.max(found.last)), np.max(np.atleast_2d(found.above), axis=0)
     choices = []
     for kappa, count in zip(LIMITS, above, strict=True):
@@ -84,7 +85,7 @@ def rings_for(
         basis: Any = basis_for((0.0, most), weights, tolerance)
         cost = labels * POWER * basis.shape[1] + golds * pairs * m * (ALONE * taken + sums)
         limit: Any = np.float64(most)
-        crowd = Crowd(limit, 0 * limit, limit, basis, 0, kappa, 16 * tolerance)
+        crowd = Crowd(limit, 0 * limit, limit, basis, 0, kappa, PLACES * tolerance)
         choices.append((cost, taken, crowd))
     cost, taken, crowd = min(choices, key=lambda choice: choice[0])
     return (crowd, taken, cost) if taken <= MOST_TAKEN else None

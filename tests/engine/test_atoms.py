@@ -187,7 +187,7 @@ def test_many_labels_take_atoms_by_themselves():
 @pytest.mark.parametrize(
     ("sampler", "loss", "golds"),
     [
-        (nb.without_replacement(nb.uniform(), 2), nb.infonce, [0]),
+        (nb.poisson(nb.uniform(), 2), nb.infonce, [0]),
         (nb.iid(nb.uniform(), 2), nb.binary_nce, [0]),
         (nb.iid(nb.uniform(), 2, "mask"), nb.sampled_softmax, [list(range(17))]),
     ],
