@@ -15,8 +15,9 @@ parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose
 candidates `batch_variance`, for rows and columns of one `both_directions`; for many cells at once,
 `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by
 name: `preset`, `presets`; all of them on one's own scores: `audit`; which of them one's own code
-is: `which`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real label spaces, text and its scores, training,
-retrievers, figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
+is: `which`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real label
+spaces, text and its scores, training, retrievers, figures: `data`, `text`, `scores`, `train`,
+`retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.

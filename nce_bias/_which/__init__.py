@@ -2,9 +2,9 @@ r"""Which convention is my code? Recorded candidate sets and gradients against t
 
 Two things make a convention, and both are compared. **The law**: how often each label stands among
 the recorded negatives of a gold, and how often twice in one set, against what the convention's
-sampler expects, by p-values (`nce_bias.check`). **The loss**: on a recorded set the convention's own
-gradient is no matter of chance; it is computed from the same labels and compared with the recorded
-one, up to one factor for all sets (a mean over a batch, a temperature outside of the scores).
+sampler expects, by p-values (`nce_bias.check`). **The loss**: on a recorded set the convention's
+own gradient is no matter of chance; it is computed from the same labels and compared with the
+recorded one, up to one factor for all sets (a mean over a batch, a temperature outside the scores).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from nce_bias._checks import check_kind, refuse
 from nce_bias._which.candidates import asked
-from nce_bias._which.gradients import compare as compare_gradients
+from nce_bias._which.gradients import NOT_COMPARED, compare
 from nce_bias._which.laws import Laws
 from nce_bias._which.recorded import record
 from nce_bias._which.report import Verdict, Which, told_apart
@@ -80,16 +80,18 @@ def which(  # noqa: PLR0913 (keyword-only)
 
     Notes
     -----
-    Conventions whose corrections depend on how a set was drawn (the number of tries) are compared by
-    their law alone. Two conventions that both fit may have different laws that these sets are too
-    few to tell apart; `status` says how many would do.
+    Gradients are compared where the law is not rejected. Conventions whose corrections depend on
+    how a set was drawn (the number of tries) are compared by their law alone, and left out by
+    default with others whose laws take minutes: name them in `presets`. Two conventions that both
+    fit may have laws that these sets are too few to tell apart; `status` says how many would do.
 
     Examples
     --------
     >>> import numpy as np
-    >>> problem = Problem([1.0, 0.2, -0.5, 0.1], [0.4, 0.3, 0.2, 0.1], popularity=[0.1, 0.2, 0.3, 0.4])
+    >>> pop = [0.4, 0.3, 0.2, 0.1]
+    >>> problem = Problem([1.0, 0.2, -0.5, 0.1], pop, popularity=[0.1, 0.2, 0.3, 0.4])
     >>> rng = np.random.default_rng(0)
-    >>> golds = rng.choice(4, size=4000, p=[0.4, 0.3, 0.2, 0.1])
+    >>> golds = rng.choice(4, size=4000, p=pop)
     >>> labels = rng.choice(4, size=(4000, 2), p=[0.1, 0.2, 0.3, 0.4])
     >>> import jax
     >>> def mine(gold, negatives):
@@ -108,10 +110,9 @@ def which(  # noqa: PLR0913 (keyword-only)
     verdicts = []
     for name, preset in asked(presets, problem, seen.slots).items():
         law = laws.verdict(preset.sampler)
-        found = compare_gradients(problem, seen, known, preset)
+        found = NOT_COMPARED if law.rejected else compare(problem, seen, known, preset)
         verdicts.append(Verdict.of(name, preset, law, found, tolerance))
     kept = [verdict for verdict in verdicts if verdict.fits]
     few = told_apart([(verdict.name, laws.said(verdict.preset.sampler)) for verdict in kept], seen)
-    return Which(
-        tuple(verdicts), seen.sets, seen.slots, level, tolerance, few, np.isfinite(known).any()
-    )
+    compared = bool(np.isfinite(known).any())
+    return Which(tuple(verdicts), seen.sets, seen.slots, level, tolerance, few, compared)

@@ -10,22 +10,33 @@ from nce_bias.problem import Problem
 
 
 def asked(presets: Any, problem: Problem, m: int) -> dict[str, Preset]:
-    """Names -> presets with m negatives; by default all whose sides the problem has."""
+    """Names -> presets with m negatives; by default all that the problem can be asked about."""
     if presets is None:
-        found = {}
-        for name in PRESETS:
-            try:
-                found[name] = preset(name, m)
-                found[name].check(problem)
-                found[name].sampler.check(problem)
-                found[name].loss.check(problem, found[name].sampler)
-            except (ValueError, NotImplementedError):  # a side it lacks, an m that it cannot have
-                found.pop(name, None)
-        return found
+        all_of_m = {name: made for name in PRESETS if (made := _made(name, m)) is not None}
+        return {name: one for name, one in all_of_m.items() if _fits(one, problem)}
     if isinstance(presets, str | Preset | Convention):
         presets = [presets]
     named = presets if isinstance(presets, dict) else {_name(one): one for one in presets}
     return {name: _preset(one, m) for name, one in named.items()}
+
+
+def _made(name: str, m: int) -> Preset | None:
+    """None where the convention has no such m."""
+    try:
+        return preset(name, m)
+    except ValueError:
+        return None
+
+
+def _fits(one: Preset, problem: Problem) -> bool:
+    """Whether the problem has its sides and enough labels, and its law is had in seconds."""
+    try:
+        one.check(problem)
+        one.sampler.check(problem)
+        one.loss.check(problem, one.sampler)
+    except (ValueError, NotImplementedError):
+        return False
+    return one.sampler.portable and not one.sampler.costly
 
 
 def _name(one: Any) -> str:

@@ -22,6 +22,10 @@ class GradientVerdict(NamedTuple):
     reason: str
 
 
+#: Where the law was rejected.
+NOT_COMPARED = GradientVerdict(np.nan, np.nan, "")
+
+
 def compare(problem: Problem, seen: Recorded, known: np.ndarray, preset: Preset) -> GradientVerdict:
     """Over the first sets that have a gradient."""
     some = np.flatnonzero(np.all(np.isfinite(known), axis=-1))[:COMPARED]

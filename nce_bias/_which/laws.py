@@ -24,7 +24,7 @@ MOST_GOLDS = 16
 
 
 class Expected(NamedTuple):
-    """Of one input and gold: copies `[V]` in a set, pairs of equal labels, and the sets recorded."""
+    """Of one input and gold: copies `[V]` in a set, pairs of equal labels; sets recorded."""
 
     copies: np.ndarray
     pairs: float
@@ -51,7 +51,7 @@ class Laws:
             self.counted[row, gold] = count(seen.labels[here], problem.labels, ordered=False)
 
     def said(self, sampler: Sampler) -> tuple[Expected, ...] | str:
-        """What the sampler expects of each pair of an input and a gold, or why that is not known."""
+        """What the sampler expects of each input and gold, or why that is not known."""
         name = repr(sampler)
         if name not in self._known:
             try:

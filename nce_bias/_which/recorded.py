@@ -14,7 +14,7 @@ from nce_bias._gate import read_integers
 from nce_bias.problem import Problem
 
 #: Sets whose gradients are compared at most.
-COMPARED = 64
+COMPARED = 16
 
 
 class Recorded(NamedTuple):
@@ -34,7 +34,7 @@ class Recorded(NamedTuple):
         return self.labels.shape[1]
 
     def gradients_of(self, given: Any, loss: Callable[[Any, Any], Any] | None) -> np.ndarray:
-        """Score-space gradients `[N or fewer, V]` of the first sets that have one; NaN elsewhere."""
+        """Score-space gradients `[N or fewer, V]` of sets that have one; NaN elsewhere."""
         vocabulary = self.scores.shape[1]
         if loss is not None:
             return self._differentiated(loss)
