@@ -103,20 +103,29 @@ def proposals() -> dict:
 
 
 def losses() -> dict:
-    """Every registered loss, one corrected by inclusion, and those with a floor."""
+    """Every registered loss, one corrected by inclusion, those with a floor, two families."""
     inclusion = {"with_inclusion(sampled_softmax)": nb.with_inclusion(nb.sampled_softmax)}
     sampled = {"debiased()": nb.debiased(), "hard_reweighted()": nb.hard_reweighted()}
-    return nb.LOSSES | inclusion | sampled
+    families = {
+        "Additive(name, gold, negative)": nb.bpr,
+        "LogSums(name, terms)": nb.psl(),
+    }
+    return nb.LOSSES | inclusion | sampled | families
 
 
 def samplers(proposal) -> dict:
-    """Every registered sampler as the call that makes it, and a sum of two."""
+    """Every registered sampler as the call that makes it, and those made of samplers or batches."""
     found = {}
     for make in nb.SAMPLERS.values():
         takes = "proposal" in inspect.signature(make).parameters
         found[signature(make)] = make(proposal, M) if takes else make(M)
     first, *_ = found.values()
-    return found | {"a + b": first + first}
+    return found | {
+        "a + b": first + first,
+        "either([(a, share), ...])": nb.either([(first, 0.5), (first, 0.5)]),
+        "unique(a)": nb.unique(first),
+        "in_batch(size)": nb.in_batch(M + 1),
+    }
 
 
 def _ingredients(problem, sampler, loss):
