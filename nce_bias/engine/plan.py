@@ -86,7 +86,7 @@ def plan_at_once(
 ) -> tuple[Problem, Plan]:
     """The problem in the arrays it is solved in, and the plan."""
     foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
-    large = compiled is None and PASSES * problem.scores.size > MOST_TERMS
+    large = compiled is None and PASSES * problem.labels > MOST_TERMS
     ready = compiled or large or foreign
     if ready or not _portable(sampler, loss) or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, wish)
