@@ -183,6 +183,11 @@ class DistinctHits(WithoutReplacement):
         return dataclasses.replace(self, nodes=nodes, tolerance=found.tolerance)
 
     @property
+    def takes_atoms(self) -> bool:
+        """No: labels on atoms are those of a gold that is not drawn."""
+        return False
+
+    @property
     def portable(self) -> bool:
         return False
 
