@@ -47,6 +47,10 @@ def test_each_has_a_definition_of_its_own():
 
 #: What a reader might take for the definition, and is not.
 MISREAD = {
+    "tf_sampled_softmax_repeats": (
+        listing.iid(language_models.INDEX, "mask"),
+        language_models.both_corrected,
+    ),
     "fasttext": (listing.iid(listing.power(0.5), "mask"), listing.negative_sampling),
     "line": (listing.iid(listing.power(0.6)), listing.negative_sampling),
     "dns": (listing.iid(listing.best_of(2, lambda gold: listing.SCORES)), listing.bpr),
