@@ -154,7 +154,8 @@ class BestOf(Sampler):
 
     @property
     def costly(self) -> bool:
-        return self.pool.costly
+        """An integral for each gold, where it has no place or one of its own."""
+        return self.pool.costly or self.marks is not None
 
     @property
     def may_be_empty(self) -> bool:

@@ -87,6 +87,12 @@ class BestOfDrawsLaw(SameForAll):
     gold: Array | None
     of: int = eqx.field(static=True)
     nodes: int = eqx.field(static=True)
+    ready: Below | None = None
+
+    def prepared(self) -> BestOfDrawsLaw:
+        return eqx.tree_at(
+            lambda law: law.ready, self, self._below(), is_leaf=lambda leaf: leaf is None
+        )
 
     @property
     def size(self) -> int:
@@ -102,6 +108,8 @@ class BestOfDrawsLaw(SameForAll):
         return 8 * float(jnp.finfo(self.pool.q.dtype).eps) * (8 + self.of)
 
     def _below(self) -> Below:
+        if self.ready is not None:
+            return self.ready
         xp, gold = namespace(self.key, self.pool.q), self.gold
         order, place = best_first(self.key, gold)
         log_q, log_rest = self.pool.log_proposal()
