@@ -61,6 +61,17 @@ ROWS = [
         differs="One set of negatives serves a whole batch: here every example has its own.",
     ),
     row(
+        name="tf_nce_repeats",
+        year=2015,
+        of=lambda m: (iid(log_uniform("index"), m, hits="mask_last"), binary_nce),
+        words="m draws by rank of the label's index, repetitions allowed, the last copy of the "
+        "gold masked and no other; logistic loss with log(m q) off all scores",
+        source="TensorFlow, tf.nn.nce_loss with the log-uniform sampler, unique=False and "
+        "remove_accidental_hits",
+        status=READ,
+        differs="One set of negatives serves a whole batch: here every example has its own.",
+    ),
+    row(
         name="log_uniform",
         year=2015,
         of=lambda m: (iid(log_uniform(), m), sampled_softmax),

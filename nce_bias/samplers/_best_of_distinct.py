@@ -95,7 +95,7 @@ class BestOfDistinctLaw(SameForAll):
 
 def _log_left(missed: Float[Array, ""]) -> Float[Array, ""]:
     """log(1 - missed)."""
-    return jnp.log1p(-jnp.clip(missed, 0.0, 1 - jnp.finfo(missed.dtype).epsneg))
+    return jnp.log1p(-jnp.minimum(missed, 1 - jnp.finfo(missed.dtype).epsneg))
 
 
 def _log_choose(n, k):

@@ -144,7 +144,7 @@ class BestOfDrawsLaw(SameForAll):
         terms = below.q * gone
         before = xp.cumsum(terms, axis=-1) - terms
         missed = (before[..., None] + gone[..., None] * below.inside) / below.u
-        return xp.clip(missed, 0.0, 1 - jnp.finfo(missed.dtype).epsneg)
+        return xp.minimum(missed, 1 - jnp.finfo(missed.dtype).epsneg)
 
     def _log_f(self, below: Below, missed: Float[Array, "*N V n"]) -> Float[Array, "*N 1"]:
         xp = namespace(missed, below.weight)

@@ -96,7 +96,8 @@ class MaskLastLaw(Law):
             xp.exp((m - 1) * at.log_dropped) * _shared(at.delta_dropped, m)
             - xp.exp((m - 1) * at.log_phi) * _shared(at.delta, m)
         )
-        missed = -xp.expm1(m * at.log_dropped) + xp.clip(stay, 0.0, most)
+        stay = xp.where(stay > most, most, xp.where(stay < 0, 0.0, stay))  # z = 0: its derivatives
+        missed = -xp.expm1(m * at.log_dropped) + stay
         return xp.minimum(missed, 1 - jnp.finfo(missed.dtype).epsneg)
 
     def _log_f(self, at: Powers, exposures: Float[Array, "*N V"], fewer: int = 0):

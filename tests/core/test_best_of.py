@@ -101,17 +101,62 @@ def test_corrections_by_expected_copies(kind):
     assert_enumerated(found, wanted)
 
 
-@pytest.mark.parametrize("kind", ["mask", "keep", "distinct"])
+def pairs_listed(spec, scores, population):
+    """Loss, gradient and variance of -log sigma(s_gold - s_y) over all sets."""
+    rows, chances, loss = [], [], 0.0
+    for gold in range(len(scores)):
+        for chance, labels in outcomes(spec, gold, scores):
+            row = np.zeros(len(scores))
+            for y in labels:
+                picked = 1 / (1 + np.exp(scores[gold] - scores[y]))
+                row[y] += picked
+                row[gold] -= picked
+                loss += population[gold] * chance * np.log1p(np.exp(scores[y] - scores[gold]))
+            rows.append(row)
+            chances.append(population[gold] * chance)
+    mean = np.array(chances) @ np.array(rows)
+    return loss, mean, np.array(chances) @ ((np.array(rows) - mean) ** 2).sum(axis=1)
+
+
+@pytest.mark.parametrize("kind", ["exclude", "mask", "keep", "distinct"])
 def test_bpr_of_the_best(kind):
-    """Pairs with the gold, which move its score too."""
+    """Pairs with the gold, whose second moment needs derivatives at z = 0."""
     pool, spec = best(kind, (3, 2))
     found = nb.exact(PROBLEM, nb.best_of(pool, 2), nb.bpr)
-    value = 0.0
-    for gold in range(5):
-        for chance, labels in outcomes(spec, gold, SCORES):
-            pairs = np.log1p(np.exp(SCORES[list(labels)] - SCORES[gold])).sum()
-            value += POPULATION[gold] * chance * pairs
-    assert float(found.loss) == pytest.approx(value, abs=1e-12)
+    loss, gradient, variance = pairs_listed(spec, SCORES, POPULATION)
+    assert float(found.loss) == pytest.approx(loss, abs=1e-12)
+    np.testing.assert_allclose(found.gradient, gradient, atol=1e-12)
+    assert float(found.variance) == pytest.approx(variance, abs=1e-11)
+
+
+# --- other packages
+
+
+def test_hard_negatives_of_recommenders_libraries():
+    """Enumerated over all batches of four by the libraries themselves, in float32.
+
+    TensorFlow Recommenders 0.7.7 and Keras RS 0.4.0 with one hard negative give the same; the
+    former also with two, log q off all, hits removed.
+    """
+    problem = nb.Problem(
+        [[0.8, -0.3, 0.4, -1.1], [-0.5, 0.9, 0.2, 0.1]],
+        [[0.5, 0.1, 0.3, 0.1], [0.2, 0.3, 0.1, 0.4]],
+        weights=[0.6, 0.4],
+        popularity=[0.38, 0.18, 0.22, 0.22],
+    )
+    one = nb.exact(problem, nb.best_of(nb.in_batch(4), 1))
+    row = [0.217868756, -0.0534696436, -0.0818136961, -0.0825854133]
+    assert float(one.loss) == pytest.approx(0.880219091, rel=3e-6)
+    np.testing.assert_allclose(one.gradient[0], row, atol=3e-6)
+
+    def corrected(scores, popularity):
+        return scores - jnp.log(popularity)
+
+    rows = nb.in_batch(4, hits="mask")
+    two = nb.exact(problem, nb.best_of(rows, 2, by=corrected), nb.ranking_nce)
+    assert float(two.loss) == pytest.approx(0.999217578, rel=3e-6)
+    by_score = nb.exact(problem, nb.best_of(rows, 2), nb.ranking_nce)
+    assert abs(float(by_score.loss - two.loss)) > 1e-3
 
 
 # --- keys

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import nce_bias as nb
-from tests.core.test_best_of import p_value, refused
+from tests.core.test_best_of import p_value, pairs_listed, refused
 from tests.core.test_loss_family import assert_enumerated
 from tests.core.test_samplers import LEVEL, drawn
 from tests.core.test_until_distinct import DEVIATIONS, ROUNDING, proposal_of
@@ -64,6 +64,15 @@ def test_corrections_by_expected_copies():
     spec = ("iid", Q, 3, "mask_last")
     wanted = enumerate_moments(SCORES, POPULATION, spec, "sampled_softmax", inclusion=True)
     assert_enumerated(found, wanted)
+
+
+def test_pairs_with_the_gold():
+    """Their second moment needs derivatives at z = 0."""
+    found = nb.exact(PROBLEM, sampler(4), nb.bpr)
+    loss, gradient, variance = pairs_listed(("iid", Q, 4, "mask_last"), SCORES, POPULATION)
+    assert float(found.loss) == pytest.approx(loss, abs=1e-12)
+    np.testing.assert_allclose(found.gradient, gradient, atol=1e-12)
+    assert float(found.variance) == pytest.approx(variance, abs=1e-11)
 
 
 def test_beside_another_kind():
