@@ -7,8 +7,8 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`unique`, `until_distinct`, `either`, `in_batch`, `a + b`). What is computed on it: losses
-(`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
+`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `a + b`). What is computed on it:
+losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
 `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
 `Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
 parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
@@ -87,6 +87,7 @@ from nce_bias.proposals import (
 )
 from nce_bias.samplers import (
     SAMPLERS,
+    best_of,
     either,
     iid,
     in_batch,
@@ -140,6 +141,7 @@ __all__ = [
     "Which",
     "audit",
     "batch_variance",
+    "best_of",
     "binary_nce",
     "blackout",
     "both_directions",

@@ -116,6 +116,8 @@ class Frequencies(Check):
 
     @property
     def missing(self) -> str:
+        if self.said.selects:
+            return "a set is chosen among draws from q, none of its slots is one"
         known = self.seen.ordered or self.said.independent
         return super().missing or ("" if known else "the order of a draw of your own is not known")
 

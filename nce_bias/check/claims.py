@@ -29,6 +29,7 @@ class Claims(NamedTuple):
     competes: np.ndarray  # [V] whether a label has mass beside the gold
     eps: float  # rounding of the problem's numbers
     independent: bool  # whether every draw of a set is one from q
+    selects: bool  # whether a set is chosen among draws from q
     keeps: bool  # whether the gold may be drawn
     q: np.ndarray  # [V] of one draw
     left: float  # the mass that the gold leaves: a negative y is drawn by q_y / left
@@ -69,6 +70,7 @@ def claims(
         competes=np.asarray(occurs.at[gold].set(False)),
         eps=float(np.finfo(problem.scores.dtype).eps),
         independent=law.independent,
+        selects=law.selects,
         keeps=bool(law.own_hits(jnp.zeros_like(scores))[gold] > 0),
         q=q,
         left=left,

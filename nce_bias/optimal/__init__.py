@@ -61,7 +61,7 @@ from nce_bias.optimal.certificate import certify
 from nce_bias.optimal.objective import Objective, parameter_space
 from nce_bias.optimal.search import descend, least_squares
 from nce_bias.problem import Problem
-from nce_bias.samplers import iid
+from nce_bias.samplers import Iid, iid
 
 #: Elements of the Jacobian [X V, V] up to which it is formed.
 DENSE = 2**21
@@ -199,6 +199,10 @@ def optimal_proposal(  # noqa: PLR0913
     to_parameters = parameter_space(problem, model, inputs)
     starts = [start] if start is not None else [factory() for factory in STARTS]
     sampler = iid(starts[0], m, hits)
+    if not isinstance(sampler, Iid):
+        raise refuse(
+            "hits", f"got {hits!r}", "'exclude', 'mask' or 'keep'", "The search is made for these."
+        )
     exact(problem, sampler, loss, split=False)  # refuses what does not fit
     objective = Objective.of(problem, sampler, loss, floor=floor, to_parameters=to_parameters)
     points = [_inside(proposal, problem, floor) for proposal in starts]

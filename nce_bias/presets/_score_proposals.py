@@ -48,6 +48,14 @@ class ByRank(Named):
         return -rank.astype(scores.dtype) / self.scale
 
 
+class LessLogPopularity(Named):
+    """A key: the score with log pop(y) taken off; of a label never drawn, the score."""
+
+    def __call__(self, scores, popularity):
+        xp = namespace(scores, popularity)
+        return scores - xp.log(xp.where(popularity > 0, popularity, 1.0))
+
+
 class RankShares(Named):
     """Uniform over the wrong labels whose rank by score lies between two shares of them."""
 
@@ -126,6 +134,11 @@ def by_rank(scale: float, *, by_score: bool) -> ByRank:
     """Geometric in the rank."""
     what = "score" if by_score else "popularity"
     return ByRank(f"geometric in rank by {what}, scale {scale:g}", float(scale), by_score)
+
+
+def less_log_popularity() -> LessLogPopularity:
+    """Scores corrected for popularity."""
+    return LessLogPopularity("scores - log popularity")
 
 
 def rank_shares(least: float, most: float) -> RankShares:

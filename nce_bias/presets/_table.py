@@ -184,6 +184,8 @@ def _by_m(found: re.Match[str]) -> str:
     less = SHOWN - number
     if number == SHOWN // 2:
         return "m / 2"
+    if number > SHOWN and number % SHOWN <= 1:
+        return f"{number // SHOWN} m" + (" + 1" if number % SHOWN else "")
     if 0 <= less < 100:
         return f"m - {less}" if less else "m"
     return found[0]

@@ -43,12 +43,13 @@ ROWS = [
     row(
         name="tf_sampled_softmax_repeats",
         year=2015,
-        of=lambda m: (iid(log_uniform("index"), m, hits="mask"), sampled_softmax_both),
-        words="m draws by rank of the label's index, repetitions allowed, all hits masked; log(m "
-        "q) off gold and negatives",
-        source="Jean et al. (2015) with the log-uniform candidate sampler and unique=False",
+        of=lambda m: (iid(log_uniform("index"), m, hits="mask_last"), sampled_softmax_both),
+        words="m draws by rank of the label's index, repetitions allowed, the last copy of the "
+        "gold masked and no other; log(m q) off gold and negatives",
+        source="TensorFlow, tf.nn.sampled_softmax_loss with the log-uniform sampler and "
+        "unique=False; Jean et al. (2015)",
         status=READ,
-        differs="TensorFlow takes out only the last of several copies of the gold.",
+        differs="One set of negatives serves a whole batch: here every example has its own.",
     ),
     row(
         name="tf_nce",
@@ -57,6 +58,17 @@ ROWS = [
         words="draws by rank of the label's index until m differ, hits kept; logistic loss with "
         "log of 1 - (1 - q)^tries off all scores",
         source="TensorFlow, tf.nn.nce_loss with its default sampler",
+        differs="One set of negatives serves a whole batch: here every example has its own.",
+    ),
+    row(
+        name="tf_nce_repeats",
+        year=2015,
+        of=lambda m: (iid(log_uniform("index"), m, hits="mask_last"), binary_nce),
+        words="m draws by rank of the label's index, repetitions allowed, the last copy of the "
+        "gold masked and no other; logistic loss with log(m q) off all scores",
+        source="TensorFlow, tf.nn.nce_loss with the log-uniform sampler, unique=False and "
+        "remove_accidental_hits",
+        status=READ,
         differs="One set of negatives serves a whole batch: here every example has its own.",
     ),
     row(

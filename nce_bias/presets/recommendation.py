@@ -18,10 +18,15 @@ from nce_bias.losses import (
 )
 from nce_bias.presets._convention import IN_BATCH, READ, Convention, rest
 from nce_bias.presets._losses import decoupled, tempered_decoupled
-from nce_bias.presets._score_proposals import best_of_pool, by_rank, nearest_of_pool
+from nce_bias.presets._score_proposals import (
+    best_of_pool,
+    by_rank,
+    less_log_popularity,
+    nearest_of_pool,
+)
 from nce_bias.presets._side_proposals import best_by, outside, popular_outside, sides, softmax_of
 from nce_bias.proposals import mixture, popularity, uniform
-from nce_bias.samplers import iid
+from nce_bias.samplers import best_of, iid, in_batch
 
 row = partial(Convention, family="recommendation")
 ROWS = [
@@ -76,6 +81,18 @@ ROWS = [
         source="Zhang et al. (2013); a benchmark's code for the size of the pool",
         status=READ,
         differs="RecStudio's branch for it subtracts a pair of values and indices, and cannot run.",
+    ),
+    row(
+        name="dns_m_n",
+        year=2023,
+        of=lambda m, times=4: (best_of(iid(uniform(), times * m, hits="keep"), m), bpr),
+        words="the m best by score of a pool, uniform over all items, the user's own among them; "
+        "-log sigma(s_gold - s_y) of each",
+        source="Shi et al. (2023), DNS(M, N) in the authors' code, M = m and N = times m; the "
+        "factor is the user's",
+        status=READ,
+        differs="A benchmark's version takes one of the m best at random: the same mean, more "
+        "variance.",
     ),
     row(
         name="ahns",
@@ -166,6 +183,33 @@ ROWS = [
         differs=IN_BATCH,
         popular=True,
         same_as="ranking_nce",
+    ),
+    row(
+        name="tfrs_hard_negatives",
+        year=2022,
+        of=lambda m, times=4: (
+            best_of(in_batch(times * m + 1, hits="mask"), m, by=less_log_popularity()),
+            ranking_nce,
+        ),
+        words="of the golds of times m other examples, hits masked, the m with the largest "
+        "corrected scores; log q off gold and negatives",
+        source="TensorFlow Recommenders, tasks.Retrieval with num_hard_negatives, "
+        "candidate_sampling_probability and remove_accidental_hits; the batch is the user's",
+        status=READ,
+        differs="One batch serves all its examples, whose gradients depend on each other.",
+        popular=True,
+    ),
+    row(
+        name="in_batch_hardest",
+        year=2022,
+        of=lambda m, times=4: (best_of(in_batch(times * m + 1), m), infonce),
+        words="of the golds of times m other examples, hits kept, the m with the largest scores; "
+        "no correction",
+        source="TensorFlow Recommenders, tasks.Retrieval with num_hard_negatives; Keras RS, its "
+        "hard negatives; the batch is the user's",
+        status=READ,
+        differs="One batch serves all its examples, whose gradients depend on each other.",
+        popular=True,
     ),
     row(
         name="yi_2019",

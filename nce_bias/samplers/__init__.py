@@ -13,6 +13,9 @@ but for one term (`nce_bias.numerics.leave_one_out`).
 Source: THEORY of the project's documentation, "The Laplace potential".
 """
 
+from nce_bias.samplers._best_of import BestOf, best_of
+from nce_bias.samplers._best_of_distinct import BestOfDistinctLaw
+from nce_bias.samplers._best_of_draws import BestOfDrawsLaw
 from nce_bias.samplers._blocks import BlocksLaw
 from nce_bias.samplers._concatenation import Concatenation, ConcatenationLaw
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw, without_replacement
@@ -39,6 +42,9 @@ SAMPLERS = {
 __all__ = [
     "HITS",
     "SAMPLERS",
+    "BestOf",
+    "BestOfDistinctLaw",
+    "BestOfDrawsLaw",
     "BlocksLaw",
     "Concatenation",
     "ConcatenationLaw",
@@ -64,6 +70,7 @@ __all__ = [
     "UntilDistinctLaw",
     "WithoutReplacement",
     "WithoutReplacementLaw",
+    "best_of",
     "either",
     "iid",
     "in_batch",

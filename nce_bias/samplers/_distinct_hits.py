@@ -50,7 +50,6 @@ from nce_bias.numerics.separable import Separable
 from nce_bias.numerics.transform import without_each_coefficient
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, describe, log_proposal
-from nce_bias.samplers._iid import HITS
 from nce_bias.samplers._without_replacement import (
     LATEST,
     MOST_BY_PRODUCTS,
@@ -59,6 +58,9 @@ from nce_bias.samplers._without_replacement import (
     WithoutReplacementLaw,
 )
 from nce_bias.samplers.base import Chances, Copies, Labels, Law, Present, Sampler
+
+#: What becomes of a gold that is drawn.
+DISTINCT_HITS = ("exclude", "mask", "keep")
 
 
 class DistinctHitsLaw(WithoutReplacementLaw):
@@ -221,8 +223,10 @@ def without_replacement(proposal: Proposal, m: int, hits: str = "exclude") -> Wi
         m < 1 or an unknown policy; when used, m > V - 1 or fewer than m labels with q > 0 besides a
         gold.
     """
-    if hits not in HITS:
-        raise refuse("hits", f"got {hits!r}", " or ".join(map(repr, HITS)), "Pick one of them.")
+    if hits not in DISTINCT_HITS:
+        raise refuse(
+            "hits", f"got {hits!r}", " or ".join(map(repr, DISTINCT_HITS)), "Pick one of them."
+        )
     if hits == "exclude":
         return WithoutReplacement(proposal=proposal, m=check_count("m", m))
     return DistinctHits(proposal=proposal, m=check_count("m", m), hits=hits)

@@ -1,6 +1,8 @@
-"""Negatives drawn with replacement, and the three policies for a draw that equals the gold."""
+"""Negatives drawn with replacement, and the policies for a draw that equals the gold."""
 
 from __future__ import annotations
+
+from typing import Literal, overload
 
 import equinox as eqx
 import jax
@@ -17,7 +19,7 @@ from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal,
 from nce_bias.samplers._batch import SharedDraws
 from nce_bias.samplers.base import Batch, Copies, Labels, Law, Present, Sampler
 
-HITS = ("exclude", "mask", "keep")
+HITS = ("exclude", "mask", "mask_last", "keep")
 
 
 class Rest(eqx.Module):
@@ -271,7 +273,13 @@ class Iid(Sampler):
         return f"iid({describe(self.proposal)}, m={self.m}{hits})"
 
 
-def iid(proposal: Proposal, m: int, hits: str = "exclude") -> Iid:
+@overload
+def iid(
+    proposal: Proposal, m: int, hits: Literal["exclude", "mask", "keep"] = "exclude"
+) -> Iid: ...
+@overload
+def iid(proposal: Proposal, m: int, hits: str) -> Sampler: ...
+def iid(proposal: Proposal, m: int, hits: str = "exclude") -> Sampler:
     """m negatives drawn independently, with replacement, from `proposal`.
 
     Parameters
@@ -280,10 +288,12 @@ def iid(proposal: Proposal, m: int, hits: str = "exclude") -> Iid:
         ``(scores[V], popularity[V]) -> log q[V]``.
     m : int
         Number of draws, K - 1.
-    hits : {"exclude", "mask", "keep"}
+    hits : {"exclude", "mask", "mask_last", "keep"}
         What becomes of a draw that equals the gold (an *accidental hit*). "exclude": q is
         renormalised without the gold. "mask": the draw is dropped, so fewer than m remain; its mass
-        stays with the gold. "keep": the gold is a candidate again and counts twice.
+        stays with the gold. "mask_last": of several such draws the last alone is dropped, as
+        TensorFlow does (`nce_bias.samplers._mask_last`). "keep": the gold is a candidate again and
+        counts twice.
 
     Raises
     ------
@@ -292,4 +302,8 @@ def iid(proposal: Proposal, m: int, hits: str = "exclude") -> Iid:
     """
     if hits not in HITS:
         raise refuse("hits", f"got {hits!r}", " or ".join(map(repr, HITS)), "Pick one of them.")
+    if hits == "mask_last":
+        from nce_bias.samplers._mask_last import MaskLast
+
+        return MaskLast(proposal=proposal, m=check_count("m", m))
     return Iid(proposal=proposal, m=check_count("m", m), hits=hits)

@@ -83,6 +83,11 @@ class Law(eqx.Module):
         """Whether labels enter through sums of smooth functions of their weights and chances."""
         return self.independent
 
+    @property
+    def selects(self) -> bool:
+        """Whether a set is chosen among draws from q, so that no slot of it is a draw from q."""
+        return False
+
     @abstractmethod
     def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         """log F_g(z) for every gold g, at the exposures z `[V]` >= 0."""

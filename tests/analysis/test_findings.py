@@ -224,7 +224,7 @@ def test_the_table_of_presets():
     assert kept[16] / kept[64] == pytest.approx(4, rel=0.2)  # 1/m
     assert (np.diff(bias.loc["in_batch_infonce"]) > 0).all()
     unique, repeats = bias.loc["tf_sampled_softmax"], bias.loc["tf_sampled_softmax_repeats"]
-    assert unique[16] < 0.7 * repeats[16] and repeats[64] > repeats[16]
+    assert unique[16] < 0.9 * repeats[16] and 6 * repeats[64] < masked[64]
     assert list(bias.index[bias.isna().any(axis=1)]) == ["tf_sampled_softmax"]
     cosine = read("presets", "moments").pivot_table(index="preset", columns="m", values="cosine")
     assert cosine.loc["in_batch_infonce", 64] == pytest.approx(-0.58, abs=0.005)

@@ -239,7 +239,8 @@ def test_draws(draws, problem):
 
 def test_hits():
     raises(
-        "hits: got 'drop'; expected 'exclude' or 'mask' or 'keep'. Pick one of them.",
+        "hits: got 'drop'; expected 'exclude' or 'mask' or 'mask_last' or 'keep'. Pick one of "
+        "them.",
         lambda: nb.iid(nb.uniform(), 1, hits="drop"),
     )
 

@@ -7,7 +7,8 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
 =====================================  ==========================================================
 ``("iid", q, m, hits)``                m draws with replacement; ``hits`` says what becomes of a
                                        draw equal to the gold: ``"exclude"`` (q without the gold,
-                                       renormalised), ``"mask"`` (drawn, then dropped), ``"keep"``
+                                       renormalised), ``"mask"`` (drawn, then dropped),
+                                       ``"mask_last"`` (only the last such draw), ``"keep"``
 ``("without_replacement", q, m)``      m successive draws among the labels not yet taken
 ``("poisson", q, m)``                  each wrong label y by itself, with chance min(1, c q_y)
 ``("poisson", inclusion)``             the same, chances given: row g of ``inclusion`` for gold g
@@ -20,6 +21,9 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
                                        which each block occurs that often
 ``("triplets", q, rows, hard)``        what that many other rows bring, gold y with chance q_y and
                                        the labels ``hard[y]`` with it, and ``hard[gold]``
+``("best_of", q, m, pool, key)``       the m of what ``pool`` draws with the largest ``key`` (a row
+                                       for each gold), ties to the lower index, dropped draws last;
+                                       q is the pool's
 =====================================  ==========================================================
 """
 
@@ -89,6 +93,10 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
         probability = np.prod(q[labels], axis=1)
         if hits == "mask":
             labels = np.where(labels == gold, ABSENT, labels)
+        if hits == "mask_last":
+            for row in labels:
+                if gold in row:
+                    row[np.flatnonzero(row == gold)[-1]] = ABSENT
         return probability, labels
     if kind == "without_replacement":
         m, q = spec[2], one_draw(spec, gold)
@@ -134,6 +142,11 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
         brought = np.hstack([golds, mined[golds].reshape(len(golds), -1)])
         own = np.tile(mined[gold], (len(golds), 1))
         return np.prod(long(q)[golds], axis=1), np.hstack([brought, own])
+    if kind == "best_of":
+        _, _, m, pool, key = spec
+        probability, labels = draws(pool, gold, scores)
+        order = [*sorted(range(len(scores)), key=lambda y: -key[gold][y]), ABSENT]  # stable
+        return probability, np.array([sorted(row, key=order.index)[:m] for row in labels], int)
     if kind == "either":
         drawn = [(share, *draws(part, gold, scores)) for part, share in spec[1]]
         slots = max(labels.shape[1] for _, _, labels in drawn)
@@ -169,6 +182,8 @@ def one_draw(spec, gold) -> np.ndarray:
 
     A correction of the negatives uses exactly this; ``top`` and ``concat`` have none.
     """
+    if spec[0] == "best_of":
+        return one_draw(spec[3], gold)
     if spec[0] not in ("iid", "without_replacement", "poisson", "batch") or len(spec) == 2:
         raise ValueError(f"{spec[0]} has no single q to correct with")
     q = long(spec[1]) / long(spec[1]).sum()
@@ -177,7 +192,7 @@ def one_draw(spec, gold) -> np.ndarray:
     if spec[0] not in ("iid", "batch") or spec[3] == "exclude":
         q[gold] = 0
         q = q / q.sum()
-    elif spec[3] not in ("mask", "keep"):
+    elif spec[3] not in ("mask", "mask_last", "keep"):
         raise ValueError(f"no hits policy called {spec[3]!r}")
     return q
 

@@ -42,14 +42,26 @@ def test_a_convention_is_what_its_source_says(name):
 
 def test_each_has_a_definition_of_its_own():
     assert {*DEFINITIONS, *BY_TRIES} == set(nb.presets.PRESETS)
-    assert len(nb.presets.CONVENTIONS) == len(nb.presets.PRESETS) >= 100
+    assert len(nb.presets.CONVENTIONS) == len(nb.presets.PRESETS) >= 120
 
 
 #: What a reader might take for the definition, and is not.
 MISREAD = {
+    "tf_sampled_softmax_repeats": (
+        listing.iid(language_models.INDEX, "mask"),
+        language_models.both_corrected,
+    ),
     "fasttext": (listing.iid(listing.power(0.5), "mask"), listing.negative_sampling),
     "line": (listing.iid(listing.power(0.6)), listing.negative_sampling),
     "dns": (listing.iid(listing.best_of(2, lambda gold: listing.SCORES)), listing.bpr),
+    "dns_m_n": (
+        listing.chosen(listing.iid(listing.UNIFORM, "mask", 2 * listing.M), listing.SCORES),
+        listing.bpr,
+    ),
+    "tfrs_hard_negatives": (
+        listing.chosen(listing.iid(listing.POPULARITY, "mask", 2 * listing.M), listing.SCORES),
+        listing.ranking_nce,
+    ),
     "rf_softmax": (
         listing.iid(listing.normal(np.exp(listing.SIDES["kernel"]))),
         listing.sampled_softmax,

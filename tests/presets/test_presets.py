@@ -80,7 +80,7 @@ def test_each_says_what_it_is(name):
     assert len(row.words) > 30 and not row.words.endswith(".")
     assert row.status in (nb.presets.READ, nb.presets.AS_WE_READ_IT)
     assert not row.differs or row.differs.endswith(".")
-    by_popularity = r"popularity|log_uniform(?! by index)"
+    by_popularity = r"popularity|in_batch|log_uniform(?! by index)"
     assert row.popular == bool(re.search(by_popularity, repr(made.sampler)))
     assert row.same_as == "" or row.same_as in PRESETS
     assert set(row.on_example) <= set(row.options)
@@ -247,6 +247,7 @@ def test_the_table():
     assert rows.loc["pbg", "sampler"] == (
         "iid(popularity, m / 2, hits='keep') + iid(uniform, m / 2, hits='keep')"
     )
+    assert rows.loc["in_batch_hardest", "sampler"] == "best_of(in_batch(4 m + 1), m)"
     assert rows.loc["blink", "sampler"] == "iid(popularity, m - 10, hits='keep') + top(m=10)"
     assert rows.loc["bpr", "same_as"] == "uniform_infonce (m = 1)"
 

@@ -76,7 +76,8 @@ OPTIONS = {
     "quadratic_kernel": {"alpha": 5.0},
 }
 DEFINITIONS = {
-    "tf_sampled_softmax_repeats": (iid(INDEX, "mask"), both_corrected),
+    "tf_sampled_softmax_repeats": (iid(INDEX, "mask_last"), both_corrected),
+    "tf_nce_repeats": (iid(INDEX, "mask_last"), binary_nce),
     "log_uniform": (iid(RANKED), sampled_softmax),
     "bengio_senecal_2003": (BATCH, self_normalized),
     "bengio_senecal_2008": (iid(POPULARITY), sampled_softmax),

@@ -118,6 +118,11 @@ def both(*specs):
     return lambda gold: ("concat", [spec(gold) for spec in specs])
 
 
+def chosen(spec, key, m=M):
+    """The m of a pool with the largest key."""
+    return lambda gold: ("best_of", spec(gold)[1], m, spec(gold), np.tile(key, (V, 1)))
+
+
 def over(labels):
     """Uniform over some labels."""
     q = np.isin(LABELS, list(labels)).astype(float)

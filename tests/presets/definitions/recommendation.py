@@ -14,6 +14,7 @@ from tests.presets.definitions.listing import (
     best_of,
     both,
     bpr,
+    chosen,
     decoupled,
     hinge,
     iid,
@@ -61,6 +62,9 @@ NEGATIVE_POPULAR = normal(POPULARITY * (SIDES["positives"] == 0))
 OPTIONS = {
     "bpr_popularity": {"power": 0.75},
     "dns": {"pool": 3},
+    "dns_m_n": {"times": 2},
+    "tfrs_hard_negatives": {"times": 2},
+    "in_batch_hardest": {"times": 2},
     "ahns": {"pool": 3, "alpha": 1.2, "beta": 0.5, "power": -2.0},
     "popularity_rank_bpr": {"scale": 2.0},
     "adaptive_rank_bpr": {"scale": 2.0},
@@ -82,6 +86,12 @@ DEFINITIONS = {
     "bpr_popularity": (iid(power(0.75)), bpr),
     "implicit_bpr": (iid(NEGATIVE_POPULAR), bpr),
     "dns": (iid(best_of(3, lambda gold: SCORES)), bpr),
+    "dns_m_n": (chosen(iid(UNIFORM, "keep", 2 * M), SCORES), bpr),
+    "tfrs_hard_negatives": (
+        chosen(iid(POPULARITY, "mask", 2 * M), SCORES - np.log(POPULARITY)),
+        ranking_nce,
+    ),
+    "in_batch_hardest": (chosen(iid(POPULARITY, "keep", 2 * M), SCORES), infonce),
     "ahns": (
         iid(best_of(3, lambda gold: -np.abs(SCORES - 0.5 / (SCORES[gold] + 1.2)))),
         bpr,

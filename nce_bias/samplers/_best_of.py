@@ -1,0 +1,308 @@
+r"""The m best of a pool that another sampler draws: hard negatives at the price of a pool.
+
+Dynamic negative sampling draws M labels uniformly and trains on the best of them; DNS(M, N) on the
+best few; two-tower libraries keep the hardest of an in-batch softmax. All are ``best_of(pool, m)``:
+a set of the pool, sorted by a key, the first m of it. The key is the score unless `by` says
+otherwise; it is not differentiated.
+
+**Exact** where the pool is
+
+- independent draws, `iid` with any policy for hits, or the independent rows of `in_batch`:
+  `BestOfDrawsLaw`, one integral over a threshold;
+- distinct labels that are all alike, ``without_replacement(uniform(), M)``, or rows of an epoch,
+  ``in_batch(size, counts=...)``: `BestOfDistinctLaw`, sums of products over a prefix.
+
+By `monte_carlo` with every pool.
+
+**Ties.** Labels with equal keys are taken in the order of their index, exactly and when sampled;
+copies of one label are alike. Code that breaks ties at random is another law where keys tie often.
+
+**Hits.** Those of the pool. "exclude": the gold is not drawn. "keep": it may be drawn and chosen,
+and the gold is then a candidate twice. "mask": a draw that equals the gold comes last, and takes a
+place, where it weighs nothing, only if fewer than m others are there.
+
+**Corrections** take off the pool's log q, since code that corrects does so before it selects: a
+corrected score is the key there too (``by=lambda scores, popularity: ...``). It is no longer what
+corrects the choice: that is expected copies, `with_inclusion`.
+
+**Limits.** ``best_of(pool, M)`` is the pool, and is returned as such. A pool of the whole
+vocabulary, distinct, is `top`.
+
+Source: Zhang et al. (2013), dynamic negative sampling; Shi et al. (2023), DNS(M, N); TensorFlow
+Recommenders, ``tasks.Retrieval(num_hard_negatives=...)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from nce_bias._checks import NoExactMethod, check_count, check_kind, is_traced, refuse
+from nce_bias._gate import floating
+from nce_bias._reads import bind, proposal, reads_gold
+from nce_bias.numerics.arrays import Array, each, is_numpy, namespace, one_hot
+from nce_bias.problem import Problem
+from nce_bias.proposals import Uniform, cases_of, describe, reads_scores
+from nce_bias.proposals.base import of_a_user
+from nce_bias.samplers._best_of_distinct import BestOfDistinctLaw
+from nce_bias.samplers._best_of_draws import BestOfDrawsLaw, gauss_nodes
+from nce_bias.samplers._distinct_hits import DistinctHits
+from nce_bias.samplers._epoch import EpochLaw
+from nce_bias.samplers._iid import Iid, IidLaw
+from nce_bias.samplers._in_batch import InBatch
+from nce_bias.samplers._selected import SelectedLaw
+from nce_bias.samplers._without_replacement import WithoutReplacement
+from nce_bias.samplers.base import Law, Sampler
+
+#: What the rule over the threshold may miss F by.
+TOLERANCE = 1e-16
+
+
+class ByScore(eqx.Module):
+    """The key that is the score."""
+
+    portable: ClassVar[bool] = True
+
+    def __call__(self, scores, popularity):
+        return scores
+
+    def __repr__(self) -> str:
+        return "scores"
+
+
+class BySide(eqx.Module):
+    """The key that is a side of the problem."""
+
+    portable: ClassVar[bool] = True
+    reads_scores: ClassVar[bool] = False
+    side: str = eqx.field(static=True)
+
+    def __call__(self, side):
+        return side
+
+    def __repr__(self) -> str:
+        return self.side
+
+
+class GoldItself(eqx.Module):
+    """Marks the gold: a law that reads it is that of one gold."""
+
+    portable: ClassVar[bool] = True
+
+    def __call__(self, scores, gold):
+        return one_hot(gold, scores) > 0
+
+
+class BestOf(Sampler):
+    """See `best_of`. `marks` is there where the gold has no place, or a place of its own."""
+
+    pool: Sampler
+    m: int = eqx.field(static=True)
+    by: Callable[..., Any]
+    marks: Callable[..., Any] | None
+    nodes: int = eqx.field(static=True)
+
+    def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
+        key, pool = self.key(scores, popularity), self.pool.law(scores, popularity)
+        gold = None if self.marks is None else self.marks(scores, popularity)
+        if isinstance(pool, IidLaw):
+            return BestOfDrawsLaw(pool, key, self.m, gold, int(self.pool.m), self.nodes)
+        if gold is not None and _alike(self.pool):
+            members, count = _members(pool, gold)
+            return BestOfDistinctLaw(pool, key, self.m, members, int(self.pool.m), count)
+        return SelectedLaw(pool, key, self.m)
+
+    def key(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Array:
+        """What labels are ordered by, `[V]`; not differentiated."""
+        scores = scores if is_numpy(scores) else jax.lax.stop_gradient(scores)
+        key: Any
+        if is_numpy(scores, popularity) and not getattr(self.by, "portable", False):
+            key = of_a_user(self.by, scores, popularity)
+        else:
+            key = self.by(scores, popularity)
+            key = key if is_numpy(key) else floating(f"by {describe(self.by)}", key)
+        if key.shape != scores.shape:
+            raise refuse(
+                f"by {describe(self.by)}",
+                f"returned shape {key.shape}",
+                f"[V] = {scores.shape}",
+                "Return one number per label, for one input at a time.",
+            )
+        return key
+
+    def sized(self, problem: Problem, tolerance: float) -> Sampler:
+        if not (_alike(self.pool) or _independent(self.pool)):
+            raise NoExactMethod(
+                f"{self!r} has no exact moments: the pool is neither independent draws (nb.iid, "
+                "nb.in_batch of independent rows) nor distinct labels that are all alike. Use "
+                "nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000)."
+            )
+        if _alike(self.pool):
+            return self
+        longest = _longest(self.pool, problem)
+        nodes = gauss_nodes(int(self.pool.m), longest, max(TOLERANCE, tolerance * 1e-3))
+        return BestOf(pool=self.pool, m=self.m, by=self.by, marks=self.marks, nodes=nodes)
+
+    @property
+    def rows(self) -> int | None:
+        return self.pool.rows
+
+    @property
+    def costly(self) -> bool:
+        """An integral for each gold, where it has no place or one of its own."""
+        return self.pool.costly or self.marks is not None
+
+    @property
+    def may_be_empty(self) -> bool:
+        return self.pool.may_be_empty
+
+    @property
+    def portable(self) -> bool:
+        return _independent(self.pool)
+
+    @property
+    def reads_scores(self) -> bool:
+        return self.pool.reads_scores or reads_scores(self.by)
+
+    def slots(self, labels: int) -> int:
+        return self.m
+
+    def check(self, problem: Problem) -> None:
+        self.pool.check(problem)
+        if is_traced(problem, self):
+            return
+        keys, inputs = _keys(self, problem)
+        if np.isnan(keys).any():
+            raise refuse(
+                f"by {describe(self.by)}",
+                f"returned NaN for input {int(inputs[np.isnan(keys).any(axis=1)][0])}",
+                "numbers, the largest the best; -inf for a label that comes last",
+                "Guard its logarithms and divisions; nothing was computed.",
+            )
+
+    def __repr__(self) -> str:
+        by = "" if isinstance(self.by, ByScore) else f", by={describe(self.by)}"
+        return f"best_of({self.pool!r}, m={self.m}{by})"
+
+
+def _independent(pool: Sampler) -> bool:
+    """Whether the pool is independent draws from one q."""
+    if isinstance(pool, InBatch):
+        return pool.separable
+    return isinstance(pool, Iid)
+
+
+def _alike(pool: Sampler) -> bool:
+    """Whether the pool is distinct labels, every set of them with the same chance."""
+    if isinstance(pool, InBatch):
+        return pool.counts is not None and not pool.repeats and pool.views == 1
+    if isinstance(pool, DistinctHits):  # the gold is one of the labels
+        return False
+    return isinstance(pool, WithoutReplacement) and isinstance(pool.proposal, Uniform)
+
+
+def _members(pool: Law, gold: Array) -> tuple[Array, int]:
+    """Labels that may be in a pool of distinct ones, and how many there are."""
+    if isinstance(pool, EpochLaw):
+        return (pool.occurs > 0) & ~gold, pool.total - 1
+    return ~gold, gold.shape[-1] - 1
+
+
+def _longest(pool: Sampler, problem: Problem) -> float:
+    """The longest interval of any input and gold; 1 where it is not known."""
+    if is_traced(problem, pool) or reads_gold(pool, problem.sides):
+        return 1.0
+
+    def of_input(inputs):
+        scores, seen = inputs
+        law: Any = bind(pool, seen).law(scores, problem.popularity)
+        xp, q = namespace(scores, law.q), law.q
+        if law.rest is None:
+            return xp.max(q)
+        top = xp.max(q) / (1 - xp.max(xp.where(law.rest.top, 0.0, q)))
+        return xp.maximum(xp.max(law.rest.q), top)
+
+    return min(
+        1.0, float(np.max(np.asarray(each(of_input, (problem.score_rows, problem.seen_rows)))))
+    )
+
+
+def _keys(sampler: BestOf, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """The key of every input, and of every gold that occurs if it reads the gold; their inputs."""
+    inputs, golds = cases_of(sampler.by, problem)
+
+    def of_case(case):
+        at, gold = case
+        seen = jax.tree.map(lambda leaf: leaf[at], problem.seen_rows)
+        bound = bind(sampler, seen, gold)
+        return bound.key(problem.score_rows[at], problem.popularity)
+
+    return np.asarray(each(of_case, (inputs, golds))), np.asarray(inputs)
+
+
+def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
+    """The m best of what `pool` draws.
+
+    Parameters
+    ----------
+    pool : Sampler
+        Draws M >= m labels.
+    m : int
+        How many of them are negatives.
+    by : callable or str, optional
+        The key: a function of what its parameters' names say (`scores`, `popularity`, `gold`,
+        `input`, sides), one number for each label, the largest the best; or the name of a side.
+        Default: the scores. Ties go to the lower index.
+
+    Returns
+    -------
+    Sampler
+        `pool` itself where M = m.
+
+    Raises
+    ------
+    ValueError
+        m < 1, a pool smaller than m; when used, a key that is NaN or of another shape.
+    NoExactMethod
+        By `exact`, of a pool that is neither independent draws nor distinct labels that are alike.
+
+    Examples
+    --------
+    >>> problem = Problem([1.0, 0.5, 0.0, -1.0], [0.1, 0.2, 0.3, 0.4])
+    >>> round(float(exact(problem, best_of(iid(uniform(), 8), 2)).loss), 6)
+    1.716693
+    >>> stale = Problem([1.0, 0.5, 0.0], [0.1, 0.2, 0.7], sides={"stale": [0.0, 0.3, 0.1]})
+    >>> best_of(without_replacement(uniform(), 2), 1, by="stale")
+    best_of(without_replacement(uniform, m=2), m=1, by=stale)
+    >>> exact(stale, best_of(without_replacement(uniform(), 2), 1, by="stale")).status
+    'ok'
+    """
+    check_kind("pool", pool, Sampler, "nb.best_of(nb.iid(nb.uniform(), m=32), 4)")
+    m = check_count("m", m)
+    if pool.m < m:
+        raise refuse(
+            "m",
+            f"got {m} of a pool of {pool.m}",
+            "m at most the size of the pool",
+            "Draw a larger pool, or fewer of it.",
+        )
+    if isinstance(by, str):
+        by = proposal(BySide(by), (by,))
+    elif by is not None and not callable(by):
+        raise refuse(
+            "by",
+            f"got {by!r}",
+            "a function of scores, popularity, gold or sides, or the name of a side",
+            "For example by='stale', or by=lambda scores, popularity: scores - "
+            "jnp.log(popularity).",
+        )
+    if pool.m == m:
+        return pool
+    marks = GoldItself() if _alike(pool) or getattr(pool, "hits", "keep") != "keep" else None
+    key, most = ByScore() if by is None else by, int(pool.m)
+    return BestOf(pool=pool, m=m, by=key, marks=marks, nodes=max(1, -(-most // 2)))
