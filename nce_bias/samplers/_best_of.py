@@ -275,7 +275,7 @@ def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
     --------
     >>> problem = Problem([1.0, 0.5, 0.0, -1.0], [0.1, 0.2, 0.3, 0.4])
     >>> round(float(exact(problem, best_of(iid(uniform(), 8), 2)).loss), 6)
-    1.716693
+    1.982793
     >>> stale = Problem([1.0, 0.5, 0.0], [0.1, 0.2, 0.7], sides={"stale": [0.0, 0.3, 0.1]})
     >>> best_of(without_replacement(uniform(), 2), 1, by="stale")
     best_of(without_replacement(uniform, m=2), m=1, by=stale)
