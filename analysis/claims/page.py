@@ -19,8 +19,8 @@ RELATIONS = {"=": "", "<=": "at most ", ">=": "at least "}
 
 
 def number(value: float) -> str:
-    """Three digits; 0 for what is rounding."""
-    return "0" if abs(value) < ROUNDING else f"{value:.3g}"
+    """Four digits; 0 for what is rounding."""
+    return "0" if abs(value) < ROUNDING else f"{value:.4g}"
 
 
 def summary(claims: Table, readings: Table) -> str:

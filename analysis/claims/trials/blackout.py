@@ -3,7 +3,8 @@ r"""BlackOut against noise-contrastive estimation: noise and direction of the gr
 Both draw m words from unigram^alpha. *Noise* is the variance of one gradient divided by the squared
 norm of its mean, so that the scale of a loss does not matter: the number of examples after which
 signal and noise are equal. *Direction* is the cosine with the gradient of cross entropy. NCE with
-hits kept as its theory has it, BlackOut without the gold among its draws as its formula has it.
+hits kept as its theory has it, BlackOut without the gold among its draws as its formula has it, q
+being that of such draws.
 """
 
 import numpy as np

@@ -3,8 +3,8 @@ r"""One-vs-each: whether it finds the softmax's solution.
 sum_k softplus(s_k - s_g). Where labels have free scores the gradient vanishes if every pair is in
 balance, pop_g r(y|g) sigma(s_y - s_g) = pop_y r(g|y) sigma(s_g - s_y), r(y|g) the expected copies
 of y beside the gold g, each with its weight. r the same for all pairs: e^{s_y - s_g} = pop_y /
-pop_g, the population. That is so for uniform draws, and for draws from any q weighted by one over their
-expected copies (`nb.one_vs_each`). Unweighted draws from q, hits kept (`nb.bpr`): r = m q_y, and
+pop_g, the population. That is so for uniform draws, and for draws from any q weighted by one over
+their expected copies (`nb.one_vs_each`). Unweighted draws from q, hits kept (`nb.bpr`): r = m q_y, and
 s = log pop - log q.
 """
 
@@ -61,7 +61,7 @@ def weigh(quick: bool = False) -> Evidence:
         )
         learnt = np.exp(np.asarray(found.scores))
         details += [
-            {"line": name, "population": p, "learnt": s / learnt.sum()}
+            {"line": name, "population": p, "ratio": s / learnt.sum() / p}
             for p, s in zip(population, learnt, strict=True)
         ]
     return Evidence(readings, details)
