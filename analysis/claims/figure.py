@@ -25,7 +25,7 @@ BIAS = r"bias norm $\|\varepsilon\|$"
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Columns, their names, which axes are logarithmic, and the level that was claimed."""
+    """Columns, their names, which axes are logarithmic, the level claimed, room for a legend above."""
 
     x: str
     y: str
@@ -34,6 +34,7 @@ class Panel:
     log: str = ""
     level: float | None = None
     scatter: bool = False
+    room: float = 0.0
 
 
 M = "negatives $m$"
@@ -42,7 +43,7 @@ PANELS = {
     "three_quarters": Panel("power", "bias_norm", "power", BIAS),
     "shifted_pmi": Panel("population", "above", SHARE, "score less (PMI - log k)", level=0.0),
     "blackout": Panel("power", "noise", "power of the unigram", "noise"),
-    "one_vs_each": Panel("population", "ratio", SHARE, "learnt / pop(y|x)", level=1.0),
+    "one_vs_each": Panel("population", "ratio", SHARE, "learnt / pop(y|x)", level=1.0, room=0.4),
     "quadratic_kernel": Panel("m", "bias_norm", M, BIAS, "xy"),
     "log_k": Panel("k", "estimate", "candidates $K$", "estimate of MI (nats)", "x"),
     "log_q_in_batch": Panel("population", "ratio", SHARE, "learnt / pop(y|x)", level=1.0),
@@ -104,6 +105,9 @@ def _panel(ax: Axes, panel: Panel, table: Table) -> None:
             ax.xaxis.set_minor_formatter(NullFormatter())
         if "y" in panel.log:
             ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        if panel.room:
+            ax.set_ylim(low, high + panel.room * (high - low))
         ax.set_xlabel(panel.across, fontsize=7)
         ax.set_ylabel(panel.up, fontsize=7)
         if len(lines) > 1:

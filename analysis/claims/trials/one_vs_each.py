@@ -4,8 +4,8 @@ sum_k softplus(s_k - s_g). Where labels have free scores the gradient vanishes i
 balance, pop_g r(y|g) sigma(s_y - s_g) = pop_y r(g|y) sigma(s_g - s_y), r(y|g) the expected copies
 of y beside the gold g, each with its weight. r the same for all pairs: e^{s_y - s_g} = pop_y /
 pop_g, the population. That is so for uniform draws, and for draws from any q weighted by one over
-their expected copies (`nb.one_vs_each`). Unweighted draws from q, hits kept (`nb.bpr`): r = m q_y, and
-s = log pop - log q.
+their expected copies (`nb.one_vs_each`). Unweighted draws from q, hits kept (`nb.bpr`): r = m q_y,
+and s = log pop - log q.
 """
 
 import numpy as np
