@@ -25,7 +25,7 @@ BIAS = r"bias norm $\|\varepsilon\|$"
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """Columns, their names, which axes are logarithmic, the level claimed, room for a legend above."""
+    """Columns, their names, logarithmic axes, the level claimed, room for a legend above."""
 
     x: str
     y: str

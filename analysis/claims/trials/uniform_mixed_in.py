@@ -12,6 +12,7 @@ from scipy.special import softmax
 import nce_bias as nb
 from analysis import problems
 from analysis.claims.trial import Claim, Evidence, Reading, Trial
+from nce_bias.proposals import Proposal
 
 LABELS, DRAWS = 60, (4, 64)
 CODE = "item frequency taken off, as in public code"
@@ -43,7 +44,7 @@ def problem() -> nb.Problem:
     return problems.zipf(LABELS)
 
 
-def bias(q: nb.proposals.Proposal, correction: np.ndarray, m: int) -> float:
+def bias(q: Proposal, correction: np.ndarray, m: int) -> float:
     """||p - gamma|| with log `correction` off all scores and m draws from q, hits kept."""
     given = problem()
     shifted = nb.Problem(
@@ -64,7 +65,7 @@ def weigh(quick: bool = False) -> Evidence:
         CODE: (MIXED, popularity),
     }
     sizes = (1, 4, 64) if quick else (1, 2, 4, 8, 16, 32, 64, 128)
-    found = {name: {m: bias(*way, m) for m in sizes} for name, way in ways.items()}
+    found = {name: {m: bias(q, taken, m) for m in sizes} for name, (q, taken) in ways.items()}
     base = found["popularity alone"]
     readings = [
         Reading(f"{name}, {m} draws", values[m] / base[m], "<=", 1.0, beyond=name == CODE)
