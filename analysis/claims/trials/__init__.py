@@ -1,0 +1,1 @@
+"""One module for each claim: its words, and how it is weighed."""
