@@ -10,12 +10,7 @@ from analysis.frames import Table, read
 from nce_bias import plot
 
 COLUMNS, PANEL = 4, (2.75, 2.35)
-COLOURS = {
-    "confirmed": "#006D50",
-    "true under a condition": "#B07000",
-    "refuted": "#A03000",
-}
-LINES = ("#0072B2", "#D55E00", "#009E73", "#882255")
+LINES = tuple(plot.COLOURS[kind] for kind in ("uniform", "model", "mixed", "hard"))
 LOOKS = tuple(plot.Look(colour, marker) for colour, marker in zip(LINES, "os^D", strict=True))
 GREY_LOOK = plot.Look(plot.GREY, "", (0, (4, 1.2)))
 #: Lines that are a yardstick, not a result.
@@ -76,12 +71,12 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             ax.set_title(
                 f"{claim.title}\n{claim.paper.split(',')[0]} {claim.year}: {claim.verdict}",
                 fontsize=7,
-                color=COLOURS[claim.verdict],
+                color=plot.VERDICT_COLOURS[claim.verdict],
             )
     for ax in list(axes.flat)[len(claims) :]:
         ax.set_axis_off()
     counts = claims["verdict"].value_counts()
-    said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in COLOURS)
+    said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in plot.VERDICT_COLOURS)
     plot.finding(fig, f"{len(claims)} published claims, computed exactly: {said}")
     return [plot.save(fig, out / "claims.png")]
 

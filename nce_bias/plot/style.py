@@ -36,6 +36,13 @@ GREY, SECOND = "#555555", "#7F7F7F"
 #: Score functions of a retriever: never in one figure with negatives in these colours.
 SCORE_COLOURS = {"dual": "#332288", "multi8": "#999933", "poly8": "#7F7F7F", "som": "#CC6677"}
 
+#: What became of a claim.
+VERDICT_COLOURS = {
+    "confirmed": "#006D50",
+    "true under a condition": "#B07000",
+    "refuted": "#A03000",
+}
+
 #: Things that are no kind of negatives (metrics, published conventions), in the order met.
 CATEGORIES = (
     "#D55E00",

@@ -275,7 +275,10 @@ BASE = ("compare", "scores.npy", "population.npy")
             "--loss: 'info' is not known; known are infonce, sampled_softmax, "
             "sampled_softmax_both, ranking_nce, self_normalized, binary_nce, negative_sampling.",
         ),
-        (("--hits", "drop"), "--hits: 'drop' is not known; known are exclude, mask, keep."),
+        (
+            ("--hits", "drop"),
+            "--hits: 'drop' is not known; known are exclude, mask, mask_last, keep.",
+        ),
         (
             ("--sampler", "poison"),
             "--sampler: 'poison' is not known; known are iid, without_replacement, poisson.",
