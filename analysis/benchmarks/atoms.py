@@ -1,11 +1,9 @@
 """The question: what do many labels cost with atoms, in softmaxes and against the direct rule.
 
-One input, float64, with one observed gold or a whole population. A softmax is one compiled value
-and gradient of cross entropy at the same V: what a training step without negatives would pay.
-`exact` is timed with all it does besides the integral, checks among it.
+One input with one observed gold, float64. A softmax is one compiled value and gradient of cross
+entropy at the same V: what a training step without negatives would pay. `exact` is timed with all
+it does besides the integral, checks among it.
 """
-
-import itertools
 
 import jax
 import numpy as np
@@ -24,7 +22,6 @@ SIZES = (
     (1_000_000, 65_536, False),
 )
 COLUMNS = {
-    "golds": "golds",
     "negatives": "negatives",
     "labels": "V",
     "m": "m",
@@ -42,26 +39,21 @@ def run(
 ) -> pd.DataFrame:
     rows = []
     for labels, m, directly in sizes:
-        for golds, proposal in itertools.product(("one", "all"), (nb.model(), nb.popularity())):
-            alone = directly and golds == "one"  # for all golds it takes minutes
-            rows.append(_row(problem_of(labels, golds), nb.iid(proposal, m), alone, count))
+        for proposal in (nb.model(), nb.popularity()):
+            rows.append(_row(labels, nb.iid(proposal, m), directly, count))
     return pd.DataFrame(rows)
 
 
-def problem_of(labels: int, golds: str) -> nb.Problem:
-    """Normal scores over some 30 nats, Zipfian popularity; one gold, or a population near p."""
-    rng = np.random.default_rng(0)
-    scores = 3 * rng.normal(size=(1, labels))
+def problem_of(labels: int) -> nb.Problem:
+    """Normal scores over some 30 nats, Zipfian popularity, one gold."""
+    scores = 3 * np.random.default_rng(0).normal(size=(1, labels))
     popularity = 1 / (10 + np.arange(labels))
-    if golds == "all":
-        near = scores + rng.normal(size=scores.shape)
-        population = np.exp(near - near.max())
-        return nb.Problem(scores, population / population.sum(), popularity / popularity.sum())
     return nb.Problem.from_golds(scores, [labels // 2], popularity / popularity.sum())
 
 
-def _row(problem: nb.Problem, sampler: Sampler, directly: bool, count: int) -> dict:
-    scores, labels = problem.scores[0], problem.labels
+def _row(labels: int, sampler: Sampler, directly: bool, count: int) -> dict:
+    problem = problem_of(labels)
+    scores = problem.scores[0]
     softmax = jax.jit(jax.value_and_grad(lambda s: -jax.nn.log_softmax(s)[labels // 2]))
     calls = {
         "softmax": lambda: softmax(scores),
@@ -72,7 +64,6 @@ def _row(problem: nb.Problem, sampler: Sampler, directly: bool, count: int) -> d
     found = nb.exact(problem, sampler, engine="atoms", compiled=True)
     timed = rounds(calls, count)
     return {
-        "golds": "all" if "not split" in found.method else "one",
         "negatives": repr(sampler).split("(")[1].split(",")[0],
         "labels": labels,
         "m": int(sampler.m),
