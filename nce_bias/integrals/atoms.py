@@ -30,6 +30,9 @@ F = (1 - x)^m, absolute, at most M delta max_x m x (1 - x)^{m-1} <= M delta; G h
 holds 4 M delta for the four places where one enters a moment, besides the rule and rounding. It is
 that of `selection`: second moments are differences of terms that each have it a few times.
 
+**Limits.** Where a gold leaves less than some 1e-150 of q, the squares of what is left underflow
+and the variance is NaN; first moments are not concerned.
+
 Source: the interpolation is Lagrange's; atoms as a fast transform in the log domain are derived
 here.
 """
