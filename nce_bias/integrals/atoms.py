@@ -30,8 +30,8 @@ F = (1 - x)^m, absolute, at most M delta max_x m x (1 - x)^{m-1} <= M delta; G h
 holds 4 M delta for the four places where one enters a moment, besides the rule and rounding. It is
 that of `selection`: second moments are differences of terms that each have it a few times.
 
-**Limits.** Where a gold leaves less than some 1e-150 of q, the squares of what is left underflow
-and the variance is NaN; first moments are not concerned.
+**Range.** A gold that is nearly all of q leaves 1e-200 of it to the others, whose squares are no
+numbers: squares are taken in units of the largest q there is.
 
 Source: the interpolation is Lagrange's; atoms as a fast transform in the log domain are derived
 here.
@@ -134,7 +134,8 @@ class AtomIntegrand(Integrand):
         """See `Expectation`."""
         xp, law, rest = namespace(self.share), self._law, self._rest
         golds, cells = self._golds, self._cells()
-        spread, squared = cells.spread_rows(lambda q: (q, q * q), rest)
+        unit = xp.max(rest)
+        spread, squared = cells.spread_rows(lambda q: (q, _in_units(q, unit) ** 2), rest)
         at = self._nodes(cells, spread, golds)
         beside = xp.exp(-at.z_gold) * -xp.expm1(at.log_f)
         without = xp.exp(-xp.exp(at.log_t))[:, None] - xp.exp(at.log_f)
@@ -145,9 +146,8 @@ class AtomIntegrand(Integrand):
         drawn, f_own = at.tilted * at.draws, xp.exp(-at.z_own)  # [N, G]
         own_terms = golds.q * at.z_own * f_own
         hits = xp.sum(drawn * own_terms * self._keeps, axis=0)
-        first, twice = at.z * at.f, (1 - 1 / law.m) * at.tilted * at.draws**2
-        crowd = self._crowded(cells, at)
-        draws, pairs = xp.sum(drawn, axis=-1) + crowd.draws, xp.sum(twice, axis=-1) + crowd.pairs
+        first, crowd = at.z * at.f, self._crowded(cells, at)
+        draws = xp.sum(drawn, axis=-1) + crowd.draws
         read = cells.read(draws @ first)
         among = self._others(drawn) + crowd.draws[:, None]  # of label h: golds that may draw it
         by_negative = _put(rest * read, golds, xp.sum(among * own_terms, axis=0))
@@ -158,9 +158,14 @@ class AtomIntegrand(Integrand):
         of_crowd = squares + xp.sum(own_squares, axis=-1)
         distinct = distinct + crowd.squared + crowd.draws @ of_crowd
         of_hits = 2 * at.z_gold * at.draws * own_terms * self._keeps
-        together = xp.sum(at.tilted * of_hits) + xp.sum(twice * self._others(own_terms**2))
+        twice = (1 - 1 / law.m) * xp.sum(at.tilted * (at.draws * unit) ** 2, axis=-1)
+        together = xp.sum(at.tilted * of_hits) + (twice + crowd.pairs * unit**2) @ (
+            first**2 @ squared
+        )
+        together = together + (1 - 1 / law.m) * xp.sum(
+            at.tilted * self._own_pairs(at.draws, golds.q, own_terms)
+        )
         together = together + crowd.pairs @ xp.sum(own_terms**2, axis=-1)
-        together = together + pairs @ (first**2 @ squared)
         return Sums(
             loss + crowd.loss + self.offset,
             _put(crowd.by_gold, golds, by_gold),
@@ -169,6 +174,24 @@ class AtomIntegrand(Integrand):
             distinct + together + crowd.paired,
             distinct,
         )
+
+    def _own_pairs(
+        self, draws: Float[Array, "N G"], q: Float[Array, " G"], terms: Float[Array, "N G"]
+    ) -> Float[Array, "N G"]:
+        """draws_g^2 times the squares of the others' terms.
+
+        Only the largest q may leave so little that the one overflows and the other underflows: for
+        it both are in units of the largest q of the others.
+        """
+        xp = namespace(draws)
+        usual = draws**2 * self._others(terms**2)
+        if self._keeps:
+            return usual
+        top = xp.arange(len(q)) == xp.argmax(q)
+        unit = xp.max(xp.where(top, 0.0, q))
+        squares = _in_units(xp.where(top, 0.0, terms), unit) ** 2
+        others = xp.sum(squares, axis=-1, keepdims=True)
+        return xp.where(top, (draws * unit) ** 2 * others, usual)
 
     def _others(self, terms: Float[Array, "*N G"]) -> Float[Array, "*N _"]:
         """Sums over the labels taken, without the gold's own unless it is among its negatives."""
@@ -299,6 +322,11 @@ def most_frequent(share: Float[Array, " V"], golds: int) -> Int[Array, " G"]:
     if is_numpy(share):
         return xp.argpartition(-share, golds - 1)[:golds]
     return best(share, golds)[1]
+
+
+def _in_units(values: Float[Array, "*_"], unit: Float[Array, ""]) -> Float[Array, "*_"]:
+    """Values over a unit that is 0 where all of them are."""
+    return values / namespace(values, unit).where(unit > 0, unit, 1.0)
 
 
 def _put(values: Float[Array, " V"], golds: Taken, new: Float[Array, " G"]) -> Array:

@@ -93,13 +93,6 @@ def random_problem(seed):
     return problem, sampler
 
 
-def least_left(problem, sampler):
-    """The least of q that a gold leaves."""
-    law: Any = sampler.law(problem.scores[None][0], problem.popularity)
-    q = np.asarray(law.q)
-    return min(np.sum(np.delete(q, gold)) for gold in np.flatnonzero(problem.population))
-
-
 @pytest.mark.filterwarnings("ignore::nce_bias.UnusualInput")  # masked labels are drawn, and meant
 @pytest.mark.parametrize(
     "block", [0, *(pytest.param(block, marks=pytest.mark.slow) for block in range(1, 10))]
@@ -116,13 +109,8 @@ def test_errors_are_honest_on_random_problems(block):
         except ValueError as refused:  # nothing left beside a gold, or scores too far apart
             assert "gold" in str(refused) or "spread" in str(refused) or "atoms" in str(refused)
             continue
-        done += 1
-        if np.isnan(float(atoms.variance)):  # its pairs overflow, as the module says
-            assert least_left(problem, sampler) < 1e-100
-            off = np.max(np.abs(np.asarray(direct.gradient - atoms.gradient)))
-            assert off <= float(direct.error + atoms.error), seed
-            continue
         check(direct, atoms, seed, loose=1e6 if block else 1.0)
+        done += 1
     assert done > 35
 
 
