@@ -113,6 +113,7 @@ def which(  # noqa: PLR0913 (keyword-only)
         found = NOT_COMPARED if law.rejected else compare(problem, seen, known, preset)
         verdicts.append(Verdict.of(name, preset, law, found, tolerance))
     kept = [verdict for verdict in verdicts if verdict.fits]
-    few = told_apart([(verdict.name, laws.said(verdict.preset.sampler)) for verdict in kept], seen)
+    said = [(verdict.name, laws.said(verdict.preset.sampler)) for verdict in kept]
+    few = told_apart(said, seen, level)
     compared = bool(np.isfinite(known).any())
     return Which(tuple(verdicts), seen.sets, seen.slots, level, tolerance, few, compared)

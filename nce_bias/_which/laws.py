@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nce_bias._checks import NoExactMethod
 from nce_bias._reads import bind
 from nce_bias._which.recorded import Recorded
 from nce_bias.check import statistics
@@ -43,7 +43,8 @@ class Laws:
     """What is recorded, counted once; each sampler compared once."""
 
     def __init__(self, problem: Problem, seen: Recorded, level: float) -> None:
-        self.problem, self.level, self._known = problem, level, {}
+        self.problem, self.level = problem, level
+        self._known: list[tuple[Sampler, tuple[Expected, ...] | str]] = []
         pairs = collections.Counter(zip(seen.inputs.tolist(), seen.golds.tolist(), strict=True))
         self.counted: dict[tuple[int, int], Counts] = {}
         for (row, gold), _ in pairs.most_common(MOST_GOLDS):
@@ -52,16 +53,21 @@ class Laws:
 
     def said(self, sampler: Sampler) -> tuple[Expected, ...] | str:
         """What the sampler expects of each input and gold, or why that is not known."""
-        name = repr(sampler)
-        if name not in self._known:
-            try:
-                self._known[name] = tuple(
-                    _expected(sampler, self.problem, at, counts.sets)
-                    for at, counts in self.counted.items()
-                )
-            except (NoExactMethod, NotImplementedError, ValueError) as error:
-                self._known[name] = str(error)
-        return self._known[name]
+        for known, said in self._known:  # compared by value: a repr may hide arrays
+            if eqx.tree_equal(known, sampler) is True:
+                return said
+        said = self._asked(sampler)
+        self._known.append((sampler, said))
+        return said
+
+    def _asked(self, sampler: Sampler) -> tuple[Expected, ...] | str:
+        try:
+            return tuple(
+                _expected(sampler, self.problem, at, counts.sets)
+                for at, counts in self.counted.items()
+            )
+        except (NotImplementedError, ValueError) as error:  # NoExactMethod is one
+            return str(error)
 
     def verdict(self, sampler: Sampler) -> LawVerdict:
         """Whether the recorded sets may come from the sampler."""

@@ -148,13 +148,13 @@ class Which:
         return "\n".join([*lines, f"  and {left} more"] if left > 0 else lines)
 
 
-def told_apart(laws: list[tuple[str, Any]], seen: Recorded) -> str:
+def told_apart(laws: list[tuple[str, Any]], seen: Recorded, level: float) -> str:
     """Pairs that fit with laws that differ, and the sets that find it with a chance of 90 %."""
     known = [(name, said) for name, said in laws if not isinstance(said, str)]
     worst, pair = 0, ("", "")
     for place, (one, said) in enumerate(known):
         for other, theirs in known[place + 1 :]:
-            needed = _sets_needed(said, theirs, seen.sets)
+            needed = _sets_needed(said, theirs, seen.sets, level)
             if needed > worst:
                 worst, pair = needed, (one, other)
     if not worst:
@@ -162,9 +162,15 @@ def told_apart(laws: list[tuple[str, Any]], seen: Recorded) -> str:
     return f"{pair[0]} and {pair[1]} draw differently: some {worst:,} sets tell them apart"
 
 
-def _sets_needed(ours: tuple[Expected, ...], theirs: tuple[Expected, ...], sets: int) -> int:
-    """0 where the laws are the same as far as copies go."""
-    distance = stats.norm.isf(0.005) + stats.norm.isf(1 - POWER)
+def _sets_needed(
+    ours: tuple[Expected, ...], theirs: tuple[Expected, ...], sets: int, level: float
+) -> int:
+    """0 where the laws are the same as far as copies go.
+
+    One label of one gold is to be found at Bonferroni's share of the level.
+    """
+    comparisons = 2 * len(ours) * len(ours[0].copies)
+    distance = stats.norm.isf(level / comparisons / 2) + stats.norm.isf(1 - POWER)
     best = math.inf
     for a, b in zip(ours, theirs, strict=True):
         apart = np.abs(a.copies - b.copies)

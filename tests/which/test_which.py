@@ -133,6 +133,20 @@ def test_laws_alone_and_too_few_sets():
     assert nb.which(PROBLEM, labels[:many], golds[:many], presets=names).fits == (names[0],)
 
 
+def test_samplers_that_look_alike_are_asked_apart():
+    """Two epochs whose repr is one: the counts decide, not the words."""
+    counts = [np.array([4, 3, 2, 1, 1]), np.array([1, 1, 2, 3, 4])]
+    epochs = [nb.in_batch(2, counts=count) for count in counts]
+    assert repr(epochs[0]) == repr(epochs[1])
+    golds = np.repeat(np.arange(5), 2000)
+    left = [counts[0] - (np.arange(5) == gold) for gold in range(5)]  # ten examples each
+    labels = np.concatenate([np.repeat(np.arange(5), 200 * each) for each in left])[:, None]
+    pairs = {"ours": (epochs[0], nb.infonce), "other": (epochs[1], nb.infonce)}
+    for order in (["ours", "other"], ["other", "ours"]):
+        named = {name: pairs[name] for name in order}
+        assert nb.which(PROBLEM, labels, golds, presets=named).fits == ("ours",)
+
+
 def test_what_is_shown():
     labels, golds, gradients = recorded("word2vec", 7)
     found = nb.which(PROBLEM, labels, golds, gradients, presets=NAMES)
