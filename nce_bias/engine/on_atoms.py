@@ -55,6 +55,8 @@ def spread_for(
     work = rule.nodes * atoms.size + PASSES * labels
     few = _few_golds(problem)
     if few and not shape.independent:
+        if wish.split and few > 1:
+            return None  # one gold's own mean is that of all, several are not kept apart
         return _rung(problem, loss, dataclasses.replace(plan, rule=rule), few)
     if few:
         rule = dataclasses.replace(rule, golds=few)

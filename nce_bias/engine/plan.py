@@ -178,9 +178,9 @@ def _check_engine(engine: str, sampler: Sampler) -> None:
         raise refuse(
             "engine",
             f"got 'atoms' for {sampler!r}",
-            f"independent draws, a loss that is a softmax over candidates, and at most {FEW_GOLDS} "
-            "golds an input or a loss that corrects neither or both sides alike with its variance "
-            "not split; concrete values",
+            "independent or distinct draws, a loss that is a softmax over candidates, at most "
+            f"{FEW_GOLDS} golds an input (more for independent draws, if the loss corrects neither or "
+            "both sides alike and the variance is not split), and concrete values",
             "Leave engine out: it takes atoms where they serve.",
         )
 

@@ -10,7 +10,8 @@ import math
 
 from jaxtyping import Bool, Float
 
-from nce_bias.integrals.atoms import AtomIntegrand, M, Nodes, OfCrowd, Taken
+from nce_bias.integrals.atom_parts import Nodes, OfCrowd, Taken
+from nce_bias.integrals.atoms import AtomIntegrand, M
 from nce_bias.integrals.crowd import Crowd, Light, crowded, odds, places
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.interpolation import Cells, Lattice, Steps, cells_of

@@ -25,8 +25,9 @@ labels taken alone. Its derivatives by them, in reverse mode node by node, are a
 
 **Error.** Powers beyond J = min(m - 1, terms) are dropped, where r^J is below the tolerance. The
 signs of Newton's identities cost digits: e_n is smaller than h_n, the same with all signs positive,
-by about exp(sum (n q)^2), and rounding is multiplied by h / e, which is measured at z = 0. `error`
-has both, and what `AtomIntegrand` has.
+by about exp(sum (n q)^2), and what is wrong with a power sum, rounding, interpolation and powers
+left out, is multiplied by h / e, which is measured at z = 0. Interpolation is exact for constants,
+so that of e^{-j z} is relative to 1 - e^{-j z}, as for independent draws. `error` has all of it.
 
 **Limits.** One gold after the other, so a few; m up to 256, as e^{-tau} must not underflow; the
 softmax losses whose corrections do not read the gold. The variance of several golds is not split.
@@ -43,11 +44,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from nce_bias.integrals.atoms import AtomIntegrand, most_frequent
+from nce_bias.integrals.atoms import AtomIntegrand, M, most_frequent
 from nce_bias.integrals.crowd import PLACES, Crowd, places
 from nce_bias.integrals.expectation import Sums
 from nce_bias.integrals.rings import Ages, Node, Rates, laplace_at, powers_for
-from nce_bias.numerics.arrays import Array
+from nce_bias.numerics.arrays import Array, mask
 from nce_bias.numerics.leave_one_out import exposure
 
 #: Nodes in t whose derivatives are held at a time.
@@ -67,8 +68,9 @@ class DistinctIntegrand(AtomIntegrand):
 
     def error(self) -> Float[Array, ""]:
         """See the module."""
-        digits = jnp.finfo(self.share.dtype).eps * self._law.m * self._amplified()
-        return super().error() + self.crowd.error + digits
+        digits = jnp.finfo(self.share.dtype).eps * self._law.m
+        left_out = self.crowd.error + 4 * M * self.lattice.error
+        return super().error() + self._amplified() * (digits + left_out)
 
     @property
     def crowd(self) -> Crowd:
@@ -79,8 +81,7 @@ class DistinctIntegrand(AtomIntegrand):
     @property
     def _named(self) -> Bool[Array, " V"]:
         """The golds."""
-        places = most_frequent(self.share, self.rule.golds)
-        return jnp.zeros(len(self.share), bool).at[places].set(True)
+        return mask(most_frequent(self.share, self.rule.golds), len(self.share))
 
     @property
     def _taken(self) -> Bool[Array, " V"]:

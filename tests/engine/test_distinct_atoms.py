@@ -72,6 +72,13 @@ def test_many_labels_take_atoms_by_themselves():
         assert apart < 4.5 * float(drawn.standard_errors[name]), name
 
 
+def test_the_variance_of_several_golds_is_split_directly_alone():
+    problem = nb.Problem.from_golds(np.linspace(-1, 1, 12)[None], [[0, 3]])
+    sampler = nb.without_replacement(nb.uniform(), 2)
+    with pytest.raises(ValueError, match="engine: got 'atoms'"):
+        nb.exact(problem, sampler, engine="atoms", split=True)
+
+
 def test_what_takes_hours_is_still_refused():
     problem = nb.Problem.from_golds(np.zeros((1, 300_000)), [1])
     with pytest.raises(nb.NoExactMethod, match=r"300000 labels would take.*nb\.monte_carlo"):
