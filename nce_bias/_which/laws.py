@@ -19,6 +19,8 @@ from nce_bias.numerics.quadrature import TOLERANCE
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
+#: Expected pairs of equal labels below this are rounding of laws of distinct labels.
+ROUNDED = 1e-12
 #: Pairs of an input and a gold that are looked at, the most frequent ones.
 MOST_GOLDS = 16
 
@@ -121,4 +123,4 @@ def _expected(sampler: Sampler, problem: Problem, at: tuple[int, int], sets: int
         zero = xp.zeros_like(scores)
         copies = np.asarray(law.counts(alone), float).clip(0.0)
         pairs = float(np.asarray(law.coincidences(zero, zero + 1))[gold]) / 2
-    return Expected(copies, max(pairs, 0.0) if pairs > 1e-12 else 0.0, sets)
+    return Expected(copies, pairs if pairs > ROUNDED else 0.0, sets)

@@ -179,8 +179,8 @@ def _check_engine(engine: str, sampler: Sampler) -> None:
             "engine",
             f"got 'atoms' for {sampler!r}",
             "independent or distinct draws, a loss that is a softmax over candidates, at most "
-            f"{FEW_GOLDS} golds an input (more for independent draws, if the loss corrects neither or "
-            "both sides alike and the variance is not split), and concrete values",
+            f"{FEW_GOLDS} golds an input (more for independent draws, if the loss corrects neither "
+            "or both sides alike and the variance is not split), and concrete values",
             "Leave engine out: it takes atoms where they serve.",
         )
 

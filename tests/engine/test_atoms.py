@@ -65,9 +65,8 @@ def test_every_loss_and_policy(loss, hits):
             check(direct, atoms, (proposal, m))
 
 
-def random_problem(seed):
-    """Scores over 1 to 60 nats, ties, -inf, one label that dominates, Zipf popularity."""
-    rng = np.random.default_rng(seed)
+def scattered(rng):
+    """Scores over 1 to 60 nats, some with ties, some with one label that dominates."""
     labels = int(rng.integers(3, 60))
     scores = rng.uniform(0.3, 20.0) * rng.standard_t(rng.choice([3, 30]), size=labels)
     scores *= min(1.0, 60 / (np.ptp(scores) + 1e-9))
@@ -75,6 +74,14 @@ def random_problem(seed):
         scores = np.round(scores)
     if rng.random() < 0.3:
         scores[rng.integers(labels)] += rng.uniform(5, 40)
+    return scores
+
+
+def random_problem(seed):
+    """Scores over 1 to 60 nats, ties, -inf, one label that dominates, Zipf popularity."""
+    rng = np.random.default_rng(seed)
+    scores = scattered(rng)
+    labels = len(scores)
     golds = rng.choice(labels, size=rng.integers(1, 3), replace=False)
     if rng.random() < 0.3:
         masked = rng.random(labels) < 0.3

@@ -20,7 +20,7 @@ from nce_bias.integrals.inclusion import included_by_many
 from nce_bias.numerics import interpolation
 from nce_bias.numerics.powers import binomials, taylor_terms
 from nce_bias.numerics.quadrature import TOLERANCE
-from tests.engine.test_atoms import check
+from tests.engine.test_atoms import check, scattered
 
 #: Arrays of NumPy, which functions of both modules take.
 numbers: Any = np.asarray
@@ -69,13 +69,8 @@ def test_a_correction_on_both_sides(hits):
 def random_problem(seed):
     """As those of `test_atoms`, with a full population: far labels, ties, masks, a big one."""
     rng = np.random.default_rng(seed)
-    labels = int(rng.integers(3, 60))
-    scores = rng.uniform(0.3, 20.0) * rng.standard_t(rng.choice([3, 30]), size=labels)
-    scores *= min(1.0, 60 / (np.ptp(scores) + 1e-9))
-    if rng.random() < 0.3:
-        scores = np.round(scores)
-    if rng.random() < 0.3:
-        scores[rng.integers(labels)] += rng.uniform(5, 40)
+    scores = scattered(rng)
+    labels = len(scores)
     population = rng.dirichlet(np.full(labels, rng.choice([0.1, 1.0])))
     if rng.random() < 0.3:
         masked = rng.random(labels) < 0.3
