@@ -1,9 +1,15 @@
 """What every test runs under: float64, checked shapes, the same hypothesis examples each time."""
 
 import ast
+import collections
 import ctypes
+import functools
 import gc
 import os
+import pathlib
+import sys
+import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,21 +32,57 @@ os.environ.setdefault(
 jax.config.update("jax_enable_x64", True)
 
 
-class AnnotatedFunctions(jaxtyping._import_hook.JaxtypingTransformer):
-    """Checks every function that has an annotation, and leaves the others alone.
+#: In one test a function's shapes are checked at its first calls, not at the ten thousandth.
+CHECKED_CALLS = 8
+_calls: collections.Counter[types.CodeType] = collections.Counter()
 
-    A checked function inside another is made anew at every call, which takes a millisecond: a third
-    of the time of all tests, for nothing where there is nothing to check.
+
+def pytest_runtest_setup() -> None:
+    """Every test checks anew."""
+    _calls.clear()
+
+
+def at_first(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``check``, a decorator, for the first calls in each test, and the plain function afterwards.
+
+    Checked calls were a fifth of the time of all tests. Functions made inside another one at each
+    of its calls are one function here: their code is the same, and is what is counted.
     """
+
+    def decorate(function: Any) -> Any:
+        code, checked = function.__code__, None
+
+        @functools.wraps(function)
+        def checked_at_first(*args: Any, **kwargs: Any) -> Any:
+            nonlocal checked
+            if _calls[code] >= CHECKED_CALLS:
+                return function(*args, **kwargs)
+            _calls[code] += 1
+            checked = checked or check(function)
+            return checked(*args, **kwargs)
+
+        return checked_at_first
+
+    return decorate
+
+
+class AnnotatedFunctions(jaxtyping._import_hook.JaxtypingTransformer):
+    """Checks functions that have an annotation, at first, and leaves the others alone."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
         extra = (node.args.vararg, node.args.kwarg)
-        if node.returns or any(a and a.annotation for a in (*arguments, *extra)):
-            return super().visit_FunctionDef(node)
-        return self.generic_visit(node)
+        if not (node.returns or any(a and a.annotation for a in (*arguments, *extra))):
+            return self.generic_visit(node)
+        node = super().visit_FunctionDef(node)
+        check = node.decorator_list.pop()
+        at_first = ast.parse("jaxtyping._import_hook.at_first", mode="eval").body
+        decorator = ast.Call(func=at_first, args=[check], keywords=[])
+        node.decorator_list.append(ast.copy_location(decorator, check))
+        return node
 
 
+jaxtyping._import_hook.at_first = at_first
 # Before the first import of nce_bias: from here on a wrong shape or dtype in any annotated
 # signature of the library raises.
 jaxtyping._import_hook.JaxtypingTransformer = AnnotatedFunctions
@@ -59,10 +101,25 @@ from nce_bias.cli.process import keep_compilations  # noqa: E402 (the hook has t
 keep_compilations()
 
 
+#: Bytes of memory at which a worker forgets what it has compiled: two of them stay under 4 GiB.
+MUCH = 1.2 * 2**30
+
+
+def _resident() -> int:
+    """Bytes of memory of this process; without bound where the system does not tell."""
+    try:
+        pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return sys.maxsize
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compilations():
-    """A module's compiled programs are of no use to the next one, and take memory."""
+    """Programs stay for the next module, which often needs the same, until they take much memory."""
     yield
+    if _resident() < MUCH:
+        return
     jax.clear_caches()
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc keeps what is freed

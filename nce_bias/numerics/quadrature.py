@@ -27,6 +27,7 @@ the rule; the bound is derived above.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
 
@@ -119,10 +120,13 @@ def make_grid(
 
 @functools.lru_cache
 def step_for(tolerance: float, shape: int = 1) -> float:
-    """The largest step whose error bound is at most `tolerance` (see `gamma_error`)."""
+    """The largest step, down to 0.005, whose error bound is at most `tolerance`; `gamma_error`."""
     steps = np.geomspace(1.0, 0.005, 400)
-    good = [gamma_error(step, shape) <= tolerance for step in steps]
-    return float(steps[np.argmax(good)])
+
+    def good(step: float) -> bool:
+        return gamma_error(step, shape) <= tolerance
+
+    return float(steps[min(bisect.bisect_left(steps, True, key=good), len(steps) - 1)])
 
 
 def discretisation_error(step: Float[Array, ""]) -> Float[Array, ""]:
@@ -146,6 +150,7 @@ def gamma_bound(step, shape: int, xp):
     omega = 2 * xp.pi * xp.arange(1, 4, dtype=xp.asarray(step).dtype) / step
     x = xp.pi * omega
     log_square = xp.log(2 * x) - x - xp.log1p(-xp.exp(-2 * x))  # log(x / sinh x)
-    for j in range(1, shape):
-        log_square = log_square + xp.log1p((omega / j) ** 2)
+    if shape > 1:
+        j = xp.arange(1, shape, dtype=omega.dtype)[:, None]
+        log_square = log_square + xp.sum(xp.log1p((omega / j) ** 2), axis=0)
     return 2 * xp.sum(xp.exp(0.5 * log_square))
