@@ -61,6 +61,8 @@ def at_first(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
             checked = checked or check(function)
             return checked(*args, **kwargs)
 
+        # Not a line of the user's, as far as warnings and tracebacks are concerned.
+        checked_at_first.__code__ = checked_at_first.__code__.replace(co_filename="<checked>")
         return checked_at_first
 
     return decorate
@@ -116,7 +118,7 @@ def _resident() -> int:
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_compilations():
-    """Programs stay for the next module, which often needs the same, until they take much memory."""
+    """Programs stay for the next module, which often needs them, until they take much memory."""
     yield
     if _resident() < MUCH:
         return
