@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from nce_bias._checks import is_traced, refuse
 from nce_bias._problem_input import (
@@ -93,6 +93,7 @@ class Problem(eqx.Module):
     weights: Float[Array, " X_or_1"]
     renormalised: Float[Array, ""]
     sides: dict[str, Array]
+    numbers: Int[Array, " X"] | None  # of inputs that were taken, where they came from
 
     def __init__(
         self,
@@ -115,6 +116,7 @@ class Problem(eqx.Module):
         self.popularity = _cast(popularity, dtype)
         self.weights = _cast(weights, dtype)
         self.sides = read_sides(sides, scores)
+        self.numbers = None
         self.renormalised = _cast(np.max([missed, missed_weights, missed_popularity]), dtype)
 
     @classmethod
@@ -219,6 +221,8 @@ class Problem(eqx.Module):
     def take(self, inputs: Any) -> Problem:
         """The problem of some inputs, by their numbers: weights anew, popularity as it is.
 
+        A proposal that reads `input` still reads the number that an input has here.
+
         >>> problem = Problem([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]], np.full((3, 2), 0.5))
         >>> problem.take([1, 2]).weights.tolist()
         [0.5, 0.5]
@@ -233,8 +237,14 @@ class Problem(eqx.Module):
             jax.tree.map(lambda leaf: leaf[which], self.target_rows),
             weights / weights.sum(),
             {n: side if side.ndim == 1 else side[which] for n, side in self.sides.items()},
+            jnp.asarray(self.input_numbers[which]),
         )
-        return eqx.tree_at(lambda p: (p.kept, p.targets, p.weights, p.sides), self, taken)
+        return eqx.tree_at(
+            lambda p: (p.kept, p.targets, p.weights, p.sides, p.numbers),
+            self,
+            taken,
+            is_leaf=lambda leaf: leaf is None,
+        )
 
     def transposed(self) -> Problem:
         """Labels as inputs and inputs as labels: s(x, y) with pop(x|y) and weights pop(y).
@@ -295,7 +305,12 @@ class Problem(eqx.Module):
         xp, inputs = namespace(self.scores), len(self.weights)
         shape = (inputs, self.labels)
         sides = {name: xp.broadcast_to(side, shape) for name, side in self.sides.items()}
-        return Seen(xp.arange(inputs), sides)
+        return Seen(xp.asarray(self.input_numbers), sides)
+
+    @property
+    def input_numbers(self) -> Int[Array, " X"]:
+        """The number of each input, in the problem it was taken from."""
+        return np.arange(len(self.weights)) if self.numbers is None else self.numbers
 
     def blocks(self) -> list[np.ndarray]:
         """The numbers of all inputs, in blocks of some 2^22 scores."""

@@ -45,7 +45,8 @@ class ScoreModel(eqx.Module):
     Raises
     ------
     ValueError
-        A `score_fn` that cannot be called; when called, one whose scores are no vector `[V]`.
+        A `score_fn` that cannot be called, parameters none of which is a floating array; when
+        called, scores that are no vector `[V]`.
 
     Notes
     -----
@@ -78,6 +79,13 @@ class ScoreModel(eqx.Module):
             )
         self.score_fn = score_fn
         self.trainable, self.fixed = eqx.partition(params, eqx.is_inexact_array)
+        if not jax.tree.leaves(self.trainable):
+            raise refuse(
+                "params",
+                f"got {type(params).__name__} without any floating array, so nothing is trained",
+                "a pytree with floating arrays",
+                "Make arrays of numbers and lists of numbers: jnp.asarray(1.0).",
+            )
 
     @property
     def params(self) -> PyTree:

@@ -24,6 +24,7 @@ from nce_bias.samplers._epoch import EpochLaw
 from nce_bias.samplers._hard_rows import HardRowsLaw
 from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._in_batch import InBatch, in_batch
+from nce_bias.samplers._listed import Listed, ListedLaw, listed
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
 from nce_bias.samplers._top import Top, TopLaw, top
 from nce_bias.samplers._unique import Unique, UniqueLaw, unique
@@ -58,6 +59,8 @@ __all__ = [
     "IidLaw",
     "InBatch",
     "Law",
+    "Listed",
+    "ListedLaw",
     "Lot",
     "Poisson",
     "PoissonLaw",
@@ -74,6 +77,7 @@ __all__ = [
     "either",
     "iid",
     "in_batch",
+    "listed",
     "poisson",
     "top",
     "unique",

@@ -68,6 +68,12 @@ class PoissonLaw(Law):
         total, kept = self._logs(exposures)
         return namespace(total).exp(kept - total)[..., golds, :]
 
+    def copies_along(
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
+        (total, kept), xp = self._logs(exposures), namespace(exposures)
+        return xp.sum(xp.exp(kept - total) * values[..., None, :], axis=-1)
+
     def _logs(
         self, exposures: Float[Array, "*N V"]
     ) -> tuple[Float[Array, "*N V V"], Float[Array, "*N V V"]]:

@@ -38,6 +38,11 @@ class TopLaw(Law):
     def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
         return self.log_laplace(exposures), self.separable(exposures).average_positive
 
+    def copies_along(
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
+        return -self.log_laplace(values)  # linear: nothing of a fixed set depends on exposures
+
     def separable(self, exposures: Float[Array, "*N V"]) -> Separable:
         """The best m labels for a gold outside them, the best m + 1 (but itself) for one inside."""
         xp = namespace(exposures, self.best)

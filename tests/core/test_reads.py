@@ -268,3 +268,14 @@ def test_a_gold_without_such_labels_is_named():
 def test_arguments_that_mean_nothing(wrong):
     with pytest.raises(ValueError, match="expected"):
         wrong()
+
+
+def test_a_number_taken_from_the_problem_stays_the_inputs_own():
+    """`take`, and the blocks of `audit` and of two towers, keep what `input` is."""
+    rows = jnp.log(jnp.asarray(POP2[::-1]))
+    problem = nb.Problem(S2, POP2)
+    sampler = nb.iid(lambda scores, input: rows[input], 2)
+    whole, some = nb.exact(problem, sampler), nb.exact(problem.take([0, 1]).take([1]), sampler)
+    np.testing.assert_allclose(some.bias[0], whole.bias[1], atol=1e-14)
+    masked = nb.exact(problem.take(np.array([False, True])), sampler)
+    np.testing.assert_allclose(masked.bias[0], whole.bias[1], atol=1e-14)

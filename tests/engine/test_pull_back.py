@@ -150,6 +150,9 @@ REFUSED: dict[str, Any] = {
     "nb.ScoreModel(lambda params, x: params @ x, params) is a linear model.": lambda: nb.ScoreModel(
         PARAMS, score
     ),
+    "params: got float without any floating array, so nothing is trained; expected a pytree with "
+    "floating arrays. Make arrays of numbers and lists of numbers: "
+    "jnp.asarray(1.0).": lambda: nb.ScoreModel(score, 1.0),
     "rows: got shape (1, 5, 4); expected [V] for one input or [X, V] for many. Flatten all inputs "
     "into one leading axis.": lambda: nb.pull_back(MODEL, X, ROWS[None]),
     "rows: got shape (2, 4); expected the shape of the scores, (5, 4). Give one row for each "

@@ -13,6 +13,7 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
 ``("poisson", q, m)``                  each wrong label y by itself, with chance min(1, c q_y)
 ``("poisson", inclusion)``             the same, chances given: row g of ``inclusion`` for gold g
 ``("top", m)``                         the m highest-scoring wrong labels, ties to the lower index
+``("listed", lists)``                  the labels ``lists[gold]``, each once, the gold left out
 ``("concat", [sampler, ...])``         independent samplers, all their negatives together
 ``("either", [(sampler, share), ..])``  the negatives of one of them, drawn by lot
 ``("batch", q, m, hits, views, counts)``  the m / views other rows of a batch, each with a block of
@@ -124,6 +125,8 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"top({spec[1]}) of {len(wrong)} wrong labels")
         best = sorted(wrong, key=lambda y: -scores[y])[: spec[1]]  # sorted() is stable
         return np.ones(1, np.longdouble), np.array([best])
+    if kind == "listed":
+        return np.ones(1, np.longdouble), np.array([sorted({*spec[1][gold]} - {gold})], int)
     if kind == "concat":
         probability, labels = np.ones(1, np.longdouble), np.zeros((1, 0), int)
         for part in spec[1]:
