@@ -7,10 +7,10 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `listed`, `a + b`). What is computed
-on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`,
-`self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
-`with_inclusion(loss)`, any `Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
+`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `listed`, `a + b`). What is computed on
+it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
+`binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
+`Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
 parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
 candidates `batch_variance`, for rows and columns of one `both_directions`; for many cells at once,
 `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by

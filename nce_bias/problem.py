@@ -310,7 +310,8 @@ class Problem(eqx.Module):
     @property
     def input_numbers(self) -> Int[Array, " X"]:
         """The number of each input, in the problem it was taken from."""
-        return np.arange(len(self.weights)) if self.numbers is None else self.numbers
+        numbers: Any = np.arange(len(self.weights)) if self.numbers is None else self.numbers
+        return numbers
 
     def blocks(self) -> list[np.ndarray]:
         """The numbers of all inputs, in blocks of some 2^22 scores."""

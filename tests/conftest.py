@@ -52,7 +52,6 @@ def at_first(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         code, checked = function.__code__, None
 
-        @functools.wraps(function)
         def checked_at_first(*args: Any, **kwargs: Any) -> Any:
             nonlocal checked
             if _calls[code] >= CHECKED_CALLS:
@@ -63,7 +62,7 @@ def at_first(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
         # Not a line of the user's, as far as warnings and tracebacks are concerned.
         checked_at_first.__code__ = checked_at_first.__code__.replace(co_filename="<checked>")
-        return checked_at_first
+        return functools.wraps(function)(checked_at_first)
 
     return decorate
 
@@ -84,7 +83,7 @@ class AnnotatedFunctions(jaxtyping._import_hook.JaxtypingTransformer):
         return node
 
 
-jaxtyping._import_hook.at_first = at_first
+setattr(jaxtyping._import_hook, "at_first", at_first)  # noqa: B010 (it is no attribute of theirs)
 # Before the first import of nce_bias: from here on a wrong shape or dtype in any annotated
 # signature of the library raises.
 jaxtyping._import_hook.JaxtypingTransformer = AnnotatedFunctions

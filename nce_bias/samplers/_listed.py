@@ -222,7 +222,7 @@ def listed(labels: Any, m: int | None = None) -> Sampler:
     elif callable(labels):
         by = labels
     else:
-        ids = np.asarray(read_integers("labels", labels))
+        ids: Any = np.asarray(read_integers("labels", labels))
         if ids.ndim not in (1, 2) or ids.size == 0:
             raise refuse(
                 "labels",

@@ -20,7 +20,7 @@ BY_GOLD = [[1], [0, 2], [2, 3, 4], [], [0, 1, 4]]
 MARKS = jnp.asarray([[y in row for y in range(V)] for row in BY_GOLD])
 
 
-def exact(sampler, loss=nb.infonce, **options):
+def exact(sampler, loss: nb.Loss = nb.infonce, **options):
     return nb.exact(nb.Problem(SCORES, POPULATION), sampler, loss, split=True, **options)
 
 
