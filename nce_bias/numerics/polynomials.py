@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,8 @@ BLOCK = 32
 #: Axes: one of length 2 for each marker, the last marker first; powers of zeta; any of nodes.
 Element = Float[Array, "..."]
 Nodes = Float[Array, "..."]
+#: Of every label, at any nodes.
+Cells = Float[Array, "V ..."]
 #: The power, 0 or 1, of every variable, in the order of the axes.
 Monomial = tuple[int, ...]
 #: Of a factor, one for each of its coefficients: 1, zeta and the marker; with a marker eta besides.
@@ -87,6 +89,45 @@ def push_forward_product(
     """
     factors = (a, k, b, direction * k, direction * b)
     return _without_each(factors, MOVED, ((1, 1, degree),))[0]
+
+
+class Products(NamedTuple):
+    """Clocks at an age: the coefficient of zeta^degree by products, for few negatives.
+
+    What `transform.Transform` is for many, with the same methods.
+    """
+
+    degree: int
+
+    def factors(self, log_age: Cells, z: Cells, last: Cells) -> tuple[Cells, Cells, Cells]:
+        """a, k, b of each label: not rung, rung, about to ring, with e^{-z} and e^{-last}."""
+        xp = namespace(log_age, z)
+        age = xp.exp(log_age)
+        kept = xp.exp(-age)
+        f = xp.exp(-z)
+        rung, ringing = -xp.expm1(-age) * f, age * kept * (f if last is z else xp.exp(-last))
+        return xp.broadcast_to(kept, rung.shape), rung, ringing
+
+    def value(self, factors: tuple[Nodes, Nodes, Nodes]) -> Nodes:
+        """The coefficient without each label."""
+        return without_each_product(*factors, self.degree)
+
+    def pull_back(self, factors: tuple[Nodes, Nodes, Nodes], cotangent: Nodes) -> Nodes:
+        """Minus the derivatives of sum_g cotangent_g value_g by every z = last."""
+        _, by_k, by_b = pull_back_product(*factors, cotangent, self.degree)
+        return by_k * factors[1] + by_b * factors[2]
+
+    def push_forward(self, factors: tuple[Nodes, Nodes, Nodes], direction: Nodes) -> Nodes:
+        """Minus the derivative of each value along a direction of z = last."""
+        return push_forward_product(*factors, direction, self.degree)
+
+    def passes(self, labels: int) -> float:
+        """Numbers that NumPy handles, for a label and node: in time, not in number."""
+        return (self.degree + 1) / 2
+
+    def arrays(self, labels: int) -> float:
+        """Numbers that are held, for a label and node."""
+        return 4 * (self.degree + 1) * min(BLOCK, labels) / labels
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

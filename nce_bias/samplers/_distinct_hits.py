@@ -15,9 +15,8 @@ dropped,
     W_g[b] = [zeta^{m-1}] sum_{j != g} b_j prod_{y != g, j} D_y(zeta),
     D_y = x_y + zeta (1 - x_y) f_y.
 
-Both W_g are the products without each label that `without_replacement` has: nothing but sums of
-positive terms. The second term alone, at z = 0, is the chance that g is among the draws, whatever
-the gold is.
+Both W_g are the products without each label that `without_replacement` has. The second term alone,
+at z = 0, is the chance that g is among the draws, whatever the gold is.
 
 **Rule in tau.** Given the order in which all labels ring, tau is the m-th ring of all where the
 gold has not rung and the (m + 1)-th where it has. Either is S sum_k D_k / R_k with S a gamma
@@ -44,15 +43,11 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, refuse
 from nce_bias.numerics.leave_one_out import best
-from nce_bias.numerics.polynomials import without_each_product
 from nce_bias.numerics.quadrature import gamma_bound, nodes_for, step_for
 from nce_bias.numerics.separable import Separable
-from nce_bias.numerics.transform import without_each_coefficient
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, describe, log_proposal
 from nce_bias.samplers._without_replacement import (
-    LATEST,
-    MOST_BY_PRODUCTS,
     Clocks,
     WithoutReplacement,
     WithoutReplacementLaw,
@@ -95,24 +90,12 @@ class DistinctHitsLaw(WithoutReplacementLaw):
         self, clocks: Clocks, exposures: Float[Array, " V"]
     ) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         """The integrals over the draws without and with each gold."""
-        log_age = self.log_q[:, None] + clocks.log_tau  # q tau, [V, nodes]
+        log_age = self.log_q[:, None] + clocks.log_tau  # of q tau, [V, nodes]
         age, z = jnp.exp(log_age), exposures[:, None]
+        missed, hit = (
+            self._ways.value(self._ways.factors(log_age, z, last)) for last in (z, 0 * z)
+        )
         gone = -jnp.expm1(-age)
-        if self.by_products:
-            kept, drawn = jnp.exp(-age), gone * jnp.exp(-z)
-            rings = age * kept
-            missed, hit = (
-                without_each_product(kept, drawn, last, self.m - 1)
-                for last in (rings * jnp.exp(-z), rings)
-            )
-        else:
-            rings = jnp.where(age < LATEST, log_age - age, -jnp.inf)
-            missed, hit = (
-                without_each_coefficient(
-                    -age, jnp.log(gone) - z, last, self.m - 1, self._frequencies
-                )
-                for last in (rings - z, rings)
-            )
         own = jnp.exp(-z) if self.hits == "keep" else 1.0
         over_tau = jnp.exp(-age) * jnp.asarray(missed), gone * own * jnp.asarray(hit)
         return clocks.step * jnp.sum(over_tau[0], -1), clocks.step * jnp.sum(over_tau[1], -1)
@@ -172,7 +155,6 @@ class DistinctHits(WithoutReplacement):
             "m": self.m,
             "nodes": self.nodes,
             "tolerance": self.tolerance,
-            "by_products": self.m <= MOST_BY_PRODUCTS,
             "hits": self.hits,
         }
 

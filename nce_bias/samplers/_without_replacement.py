@@ -8,12 +8,12 @@ ring are the sample (successive sampling = Plackett-Luce = Gumbel top-m). With x
     D_y = x_y + zeta (1 - x_y) f_y.
 
 **Coefficient.** With a marker delta, delta^2 = 0, for "the m-th", the integrand is the coefficient
-of delta zeta^{m-1} in prod_{y != g} (D_y + delta q_y x_y f_y). Up to m = 64 the products of all
+of delta zeta^{m-1} in prod_{y != g} (D_y + delta q_y x_y f_y). Up to m = 16 the products of all
 factors before and after each label g, truncated at zeta^{m-1}, give the product *without* g
-(`samplers.products`): every number is a probability, nothing is subtracted or divided, and what
-underflows is below 1e-300 of the answer. Cost O(V m) per pair of nodes (t, tau). For more a
-Fourier transform does (`samplers.circle`), at O(V sqrt(m (1 - m / V))) with an absolute error of
-rounding; it is 18 times as slow for m = 4, and as fast for m = 64, where it takes over.
+(`numerics.polynomials`): every number is a probability, nothing is subtracted or divided. Cost
+O(V m) per pair of nodes (t, tau). For more a Fourier transform at the saddle point does
+(`numerics.transform`), to the same relative precision: O(V), with some 25 angles at most, whatever
+m is. What is below 1e-123 counts as nothing.
 
 **Rule in tau.** Trapezoid in log tau. Given the order in which labels ring, the m-th ring is
 T = S sum_k D_k / R_k with S ~ Gamma(m) independent of a Dirichlet vector D, so |E[T^{i omega}]| <=
@@ -42,14 +42,9 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from nce_bias._checks import NoExactMethod, check_distinct, is_traced
 from nce_bias.numerics.arrays import Array, is_numpy, namespace
 from nce_bias.numerics.leave_one_out import best, log_without_each
-from nce_bias.numerics.polynomials import (
-    BLOCK,
-    pull_back_product,
-    push_forward_product,
-    without_each_product,
-)
+from nce_bias.numerics.polynomials import Products
 from nce_bias.numerics.quadrature import TOLERANCE, gamma_bound, nodes_for, step_for
-from nce_bias.numerics.transform import frequencies, without_each_coefficient
+from nce_bias.numerics.transform import Transform
 from nce_bias.problem import Problem
 from nce_bias.proposals import (
     Proposal,
@@ -66,18 +61,20 @@ from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 #: Nodes in tau where values are traced.
 TRACED_NODES = 128
 #: Negatives up to which the coefficient is a product of polynomials; above, a Fourier transform.
-MOST_BY_PRODUCTS = 64
-#: The chance that a label first rings at a later age is nothing, exp(-60).
-LATEST = 60.0
-#: Seconds for a node in t, a node in tau and a label: of a product, for each negative; of the
-#: transform, for each frequency. Measured with V = 1,000 and 10,000, m = 4 to 999, on a core of a
-#: loaded machine, gradient included.
-PRODUCT_SECONDS, TRANSFORM_SECONDS = 5e-8, 1e-7
+MOST_BY_PRODUCTS = 16
+#: Seconds for a node in t, a node in tau and a label, for each of what `passes` counts, gradient
+#: included. Measured with V = 1,000 and 10,000, m = 4 to 999, on a core of a loaded machine.
+SECONDS = 4e-8
 #: Nodes in t for which the time is estimated, and what an input may take before it is refused.
 NODES_IN_T = 160
 MOST_SECONDS, MOST_BYTES = 3600.0, 8 * 2**30
 #: Negatives up to which labels may be spread on atoms (`nce_bias.integrals.distinct`).
 MOST_ON_ATOMS = 256
+
+
+def coefficient(m: int, tolerance: float) -> Products | Transform:
+    """How the coefficient of zeta^{m-1} is found."""
+    return Products(m - 1) if m <= MOST_BY_PRODUCTS else Transform(m - 1, tolerance)
 
 
 class Clocks(eqx.Module):
@@ -95,7 +92,6 @@ class WithoutReplacementLaw(Law):
     m: int = eqx.field(static=True)
     nodes: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
-    by_products: bool = eqx.field(static=True)
     clocks: Clocks | None = None
 
     def prepared(self) -> WithoutReplacementLaw:
@@ -128,62 +124,53 @@ class WithoutReplacementLaw(Law):
 
     @property
     def error(self) -> Float[Array, ""]:
-        """The rule's bound at the step in use, and what the two ends cut."""
+        """The rule's bound at the step in use, what the two ends cut, and the angles."""
         step = self.ages()[1] if self.clocks is None else self.clocks.step
-        transform = 0.0 if self.by_products else self.tolerance
-        return gamma_bound(step, self.m, namespace(step)) + 2 * self.tolerance + transform
+        return gamma_bound(step, self.m, namespace(step)) + 3 * self.tolerance
 
     @property
     def size(self) -> int:
-        """Elements of a block of the products, or of one frequency, at one node in t."""
+        """Elements that one node in t holds."""
         labels = self.log_q.shape[-1]
-        return self.nodes * (4 * self.m * min(BLOCK, labels) if self.by_products else labels)
+        return int(self.nodes * labels * self._ways.arrays(labels))
 
     @property
     def work(self) -> int:
-        return self.log_q.shape[-1] * self.nodes * self.m // 2  # it compiles for ten seconds
+        labels = self.log_q.shape[-1]
+        return int(labels * self.nodes * self._ways.passes(labels))
 
     @property
     def work_of_a_gold(self) -> int:
         return self.work
 
+    @property
+    def _ways(self) -> Products | Transform:
+        return coefficient(self.m, self.tolerance)
+
     def log_laplace(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         return self._log(self._ratio(exposures))
 
     def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
-        """The derivative of a product without each label is such a product with one marker more."""
-        if not self.by_products:
-            return super().tilted(exposures)
         clocks, ratio = self._rule, self._ratio(exposures)
 
         def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
             xp = namespace(ratio, share)
             counts = ratio > self._least(ratio)
             by_ratio = xp.where(counts, share / xp.where(counts, ratio, 1.0), 0.0)
-            cells = self._cells(clocks, exposures)
-            cotangent = xp.moveaxis(by_ratio / clocks.at_zero, -1, 0)[..., None]
-            c = xp.broadcast_to(cotangent, cells[0].shape)
-            a, k, b, c = (part.reshape(len(part), -1) for part in (*cells, c))
-            _, by_k, by_b = pull_back_product(a, k, b, c, self.m - 1)
-            total = (
-                by_k.reshape(cells[1].shape) * cells[1] + by_b.reshape(cells[2].shape) * cells[2]
-            )
-            return clocks.step * xp.moveaxis(xp.sum(total, axis=-1), 0, -1)
+            cotangent = self._nodes_last(by_ratio / clocks.at_zero, clocks)
+            flow = self._ways.pull_back(self._factors(clocks, exposures), cotangent)
+            return self._over_tau(flow, clocks, exposures)
 
         return self._log(ratio), copies
 
     def copies_along(
         self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
     ) -> Float[Array, "*N V"]:
-        """The derivative of the products along the values of their labels."""
-        if not self.by_products:
-            return super().copies_along(exposures, values)
-        xp, clocks = namespace(exposures, values), self._rule
-        cells, ratio = self._cells(clocks, exposures), self._ratio(exposures)
-        direction = xp.broadcast_to(xp.moveaxis(values, -1, 0)[..., None], cells[0].shape)
-        a, k, b, v = (part.reshape(len(part), -1) for part in (*cells, direction))
-        flow = push_forward_product(a, k, b, v, self.m - 1).reshape(cells[0].shape)
-        moved = clocks.step * xp.moveaxis(xp.sum(flow, axis=-1), 0, -1)
+        """The derivative along the values of labels."""
+        xp, clocks, ratio = namespace(exposures, values), self._rule, self._ratio(exposures)
+        direction = self._nodes_last(values, clocks)
+        flow = self._ways.push_forward(self._factors(clocks, exposures), direction)
+        moved = self._over_tau(flow, clocks, exposures)
         counts = ratio > self._least(ratio)
         return xp.where(counts, moved / clocks.at_zero / xp.where(counts, ratio, 1.0), 0.0)
 
@@ -203,33 +190,33 @@ class WithoutReplacementLaw(Law):
         xp = namespace(ratio)
         return xp.log(xp.maximum(ratio, self._least(ratio)))
 
-    def _cells(self, clocks: Clocks, exposures: Float[Array, "*N V"]) -> tuple[Array, Array, Array]:
-        """The factors a + k zeta + delta b of every label, node in t and node in tau."""
-        xp = namespace(exposures, self.log_q)
-        age = xp.exp(self.log_q[:, None] + clocks.log_tau)  # q tau, [V, nodes]
-        age = age.reshape(len(age), *(1,) * (exposures.ndim - 1), -1)
-        f = xp.exp(-xp.moveaxis(exposures, -1, 0)[..., None])
-        kept = xp.exp(-age)
-        rung = -xp.expm1(-age) * f
-        return xp.broadcast_to(kept, rung.shape), rung, age * kept * f
+    def _nodes_last(self, values: Float[Array, "*N V"], clocks: Clocks) -> Float[Array, "V M"]:
+        """What does not depend on tau, at all nodes in t and tau."""
+        xp = namespace(values, clocks.log_tau)
+        first = xp.moveaxis(values, -1, 0)[..., None]
+        return xp.broadcast_to(first, (*first.shape[:-1], self.nodes)).reshape(len(first), -1)
+
+    def _over_tau(
+        self, flow: Float[Array, "V M"], clocks: Clocks, exposures: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
+        """The integral in tau of a function of both nodes."""
+        xp = namespace(flow, exposures)
+        each = flow.reshape(len(flow), *exposures.shape[:-1], -1)
+        return clocks.step * xp.moveaxis(xp.sum(each, axis=-1), 0, -1)
+
+    def _factors(
+        self, clocks: Clocks, exposures: Float[Array, "*N V"]
+    ) -> tuple[Float[Array, "V M"], Float[Array, "V M"], Float[Array, "V M"]]:
+        """The factors of every label, at all nodes in t and tau."""
+        log_age = self.log_q[:, None] + clocks.log_tau  # log(q tau), [V, nodes]
+        log_age = log_age.reshape(len(log_age), *(1,) * (exposures.ndim - 1), -1)
+        z = namespace(exposures).moveaxis(exposures, -1, 0)[..., None]
+        a, k, b = (part.reshape(len(part), -1) for part in self._ways.factors(log_age, z, z))
+        return a, k, b
 
     def _laplace(self, clocks: Clocks, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
-        xp = namespace(exposures, self.log_q)
-        if self.by_products:
-            cells = self._cells(clocks, exposures)
-            a, k, b = (part.reshape(len(part), -1) for part in cells)
-            flow = without_each_product(a, k, b, self.m - 1).reshape(cells[0].shape)
-        else:
-            log_age = self.log_q[:, None] + clocks.log_tau
-            age, z = jnp.exp(log_age), exposures[:, None]
-            rings = jnp.where(age < LATEST, log_age - age - z, -jnp.inf)
-            logs = -age, jnp.log(-jnp.expm1(-age)) - z, rings
-            flow = jnp.asarray(without_each_coefficient(*logs, self.m - 1, self._frequencies))
-        return clocks.step * xp.moveaxis(xp.sum(flow, axis=-1), 0, -1)
-
-    @property
-    def _frequencies(self) -> int:
-        return frequencies(self.log_q.shape[-1], self.m - 1, self.tolerance)
+        flow = self._ways.value(self._factors(clocks, exposures))
+        return self._over_tau(flow, clocks, exposures)
 
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """Gumbel top-m: the m largest of log q + noise. Labels with q = 0 are not present."""
@@ -251,8 +238,7 @@ class WithoutReplacement(Sampler):
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
         log_q = log_proposal(self.proposal, scores, popularity)
-        products = self.m <= MOST_BY_PRODUCTS
-        return WithoutReplacementLaw(log_q, self.m, self.nodes, self.tolerance, products)
+        return WithoutReplacementLaw(log_q, self.m, self.nodes, self.tolerance)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         """With as many nodes in tau as the widest input needs at a tenth of `tolerance`."""
@@ -282,13 +268,10 @@ class WithoutReplacement(Sampler):
     def check_affordable(self, problem: Problem) -> None:
         if is_traced(problem, self):
             return
-        labels, nodes, tolerance = problem.labels, self.nodes, self.tolerance
-        if self.m <= MOST_BY_PRODUCTS:
-            size, each = 4 * self.m * (BLOCK + labels / BLOCK), PRODUCT_SECONDS * self.m
-        else:
-            count = frequencies(labels, self.m - 1, tolerance)
-            size, each = 16 * labels, TRANSFORM_SECONDS * (count / 2 + 10)
-        memory, seconds = 8 * nodes * size, NODES_IN_T * nodes * labels * each
+        labels, ways = problem.labels, coefficient(self.m, self.tolerance)
+        pairs = self.nodes * labels
+        memory = 8 * pairs * ways.arrays(labels)
+        seconds = NODES_IN_T * pairs * ways.passes(labels) * SECONDS
         if memory > MOST_BYTES or seconds > MOST_SECONDS:
             raise NoExactMethod(
                 f"{self!r} with {labels} labels would take at least {memory / 2**30:.0f} GiB and "
@@ -298,7 +281,7 @@ class WithoutReplacement(Sampler):
 
     @property
     def portable(self) -> bool:
-        return self.m <= MOST_BY_PRODUCTS
+        return True
 
     @property
     def reads_scores(self) -> bool:

@@ -80,8 +80,8 @@ def test_the_variance_of_several_golds_is_split_directly_alone():
 
 
 def test_what_takes_hours_is_still_refused():
-    problem = nb.Problem.from_golds(np.zeros((1, 300_000)), [1])
-    with pytest.raises(nb.NoExactMethod, match=r"300000 labels would take.*nb\.monte_carlo"):
+    problem = nb.Problem.from_golds(np.zeros((1, 3_000_000)), [1])
+    with pytest.raises(nb.NoExactMethod, match=r"3000000 labels would take.*nb\.monte_carlo"):
         nb.exact(problem, nb.without_replacement(nb.uniform(), 64), engine="direct")
     with pytest.raises(nb.NoExactMethod, match=r"would take"):
         nb.exact(problem, nb.without_replacement(nb.uniform(), 5000))
