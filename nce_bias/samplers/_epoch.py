@@ -14,7 +14,7 @@ Bernoulli variable, and r solves sum_y c_y b_y = m + 1/2, so that their sum has 
 wanted: nothing cancels. r is 1 where z = 0, and logarithms are taken of 1 + p (r f - 1), which are
 0 there; where r f is large its logarithm is counted apart, for it cancels where anything is left. A
 mean over `frequencies` points, some 9 sqrt(m (1 - m / N)) + 25 whatever N is, has no aliases that
-count (`numerics.transform`). The same at z = 0, where F = 1, is what it is divided by.
+count (`numerics.circle`). The same at z = 0, where F = 1, is what it is divided by.
 
 **Derivatives.** -dF_g / dz_y is (c_y - 1{y = g}) times the same mean with the factor
 b_y e^{i theta} / (1 + b_y (e^{i theta} - 1)), the chance that one of the copies is in; pairs of
@@ -42,8 +42,8 @@ import numpy as np
 from jaxtyping import Complex, Float, Int, PRNGKeyArray
 
 from nce_bias.numerics.arrays import Array, namespace, scan, sigmoid
+from nce_bias.numerics.circle import frequencies
 from nce_bias.numerics.separable import Separable
-from nce_bias.numerics.transform import frequencies
 from nce_bias.samplers.base import Copies, Labels, Law, Present
 
 #: What the points of the circle alias, relative to a coefficient of order 1.
