@@ -152,7 +152,9 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
             _check_length(longest)
     nodes = nodes_for(longest, step_for(tolerance))
     measured = Plan(sized, Rule(sized.m, nodes, tolerance, rule.closes_gaps), golds)
-    if shape.atoms and not rule.closes_gaps and wish.engine != "direct":
+    # of what NumPy does at once, asking whether atoms would do it compiles more than it saves
+    at_once = not shape.independent and nodes * shape.work <= MOST_TERMS and wish.engine == "auto"
+    if shape.atoms and not rule.closes_gaps and wish.engine != "direct" and not at_once:
         spread = spread_for((problem, loss, shape), measured, longest, wish)
         if spread and (wish.engine == "atoms" or spread.work < nodes * shape.work):
             return spread.plan(len(problem.weights))
