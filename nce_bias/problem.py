@@ -22,6 +22,7 @@ from nce_bias._problem_input import (
     read_weights,
 )
 from nce_bias._reads import Seen
+from nce_bias._split_input import read_split
 from nce_bias.golds import Golds, Population, read_golds
 from nce_bias.inner_products import InnerProducts, inner_products
 from nce_bias.numerics.arrays import (
@@ -32,6 +33,7 @@ from nce_bias.numerics.arrays import (
     to_jax,
     to_numpy,
 )
+from nce_bias.numerics.devices import mesh_of
 
 #: Scores of one block of inputs.
 BLOCK = 2**22
@@ -104,6 +106,12 @@ class Problem(eqx.Module):
         *,
         sides: Mapping[str, Any] | None = None,
     ) -> None:
+        mesh = mesh_of(scores)
+        if mesh is not None:
+            split = read_split(scores, mesh, population, (popularity, weights, sides))
+            self.kept, self.targets, self.popularity, self.weights, self.renormalised = split
+            self.sides, self.numbers = {}, None
+            return
         scores = scores if isinstance(scores, InnerProducts) else read_scores(scores)
         population, missed = read_population(population, scores)
         weights, missed_weights = read_weights(weights, scores)
@@ -349,8 +357,8 @@ class Problem(eqx.Module):
         return _like(self.popularity, np.concatenate(rows))  # type: ignore[arg-type]
 
     def _at_once(self, function: Callable[[Problem], Array]) -> Array:
-        """By NumPy, which compiles nothing, where the values are concrete."""
-        if is_traced(self):
+        """By NumPy, which compiles nothing, where the values are concrete and in one place."""
+        if is_traced(self) or mesh_of(self.kept) is not None:
             return function(self)
         with np.errstate(all="ignore"):  # infinities, and what they make, are meant
             return _like(self.popularity, function(to_numpy(self)))

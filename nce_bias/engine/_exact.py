@@ -31,14 +31,17 @@ long as some negative has a positive weight.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import refuse
 from nce_bias.engine.in_blocks import MOST_KEPT, in_blocks
 from nce_bias.engine.moments import Moments, Rows, assemble
+from nce_bias.engine.on_devices import check_split, split_over
 from nce_bias.engine.plan import ENGINES, Wish, certified, check_asked, plan_at_once
 from nce_bias.engine.shape import Plan, ask, input_rows, shape_of
 from nce_bias.golds import share_of
@@ -52,6 +55,7 @@ from nce_bias.numerics.arrays import (
     namespace,
     softmax,
 )
+from nce_bias.numerics.devices import mesh_of
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -66,6 +70,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
     split: bool | None = None,
     compiled: bool | None = None,
     engine: str = "auto",
+    devices: Sequence[jax.Device] | None = None,
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 
@@ -94,6 +99,11 @@ def exact(  # noqa: PLR0913 (keyword-only)
         (`nce_bias.integrals.atoms`, `.crowd`). So it does those of `without_replacement`, m up to
         256, for at most 16 golds (`.distinct`), in seconds after a longer compilation. "auto" takes
         what is quicker; `method` says which it was.
+    devices : sequence of JAX devices, optional
+        Labels are split over them in equal parts, and `selection`, `gradient`, `bias` stay where
+        their labels are; scores that a problem was given on several devices are computed there
+        without. For observed golds, independent draws and losses that are a softmax over candidates
+        (`nce_bias.engine.on_devices`); the numbers are the same to rounding.
 
     Returns
     -------
@@ -130,21 +140,34 @@ def exact(  # noqa: PLR0913 (keyword-only)
     check_asked(problem, sampler, loss)
     if engine not in ENGINES:
         raise refuse("engine", f"got {engine!r}", " or ".join(map(repr, ENGINES)), "Pick one.")
+    assert isinstance(loss, ExactLoss)
     if isinstance(problem.kept, InnerProducts) and problem.kept.size > MOST_KEPT:
         return in_blocks(
             lambda part: exact(
-                part, sampler, loss, tolerance=tolerance, split=split, compiled=compiled
+                part,
+                sampler,
+                loss,
+                tolerance=tolerance,
+                split=split,
+                compiled=compiled,
+                devices=devices,
             ),
             problem,
         )
     problem = problem.dense()
+    if devices is not None:
+        problem = split_over(problem, devices)
+    mesh = mesh_of(problem.kept)
+    if mesh is not None:
+        check_split(problem, sampler, loss, engine, compiled)
+        engine = "atoms"
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
-        assert isinstance(loss, ExactLoss)
         note = certified(problem, sampler, loss)
         wish = Wish(tolerance, split, engine)
         asked, plan = plan_at_once(problem, sampler, loss, wish, compiled)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
         how += f", {plan.rule.atoms.size} atoms" if plan.rule.atoms else ""
+        how += f", {mesh.size} devices" if mesh is not None else ""
         solve = _solve if is_numpy(asked.scores) else _compiled_solve
         found = assemble(
             asked,

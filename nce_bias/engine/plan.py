@@ -33,6 +33,7 @@ from nce_bias.numerics.arrays import (
     to_numpy,
     top_k,
 )
+from nce_bias.numerics.devices import mesh_of
 from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
@@ -87,7 +88,7 @@ def plan_at_once(
     """The problem in the arrays it is solved in, and the plan."""
     foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
     large = compiled is None and PASSES * problem.labels > MOST_TERMS
-    ready = compiled or large or foreign
+    ready = compiled or large or foreign or mesh_of(problem.kept) is not None
     if ready or not _portable(sampler, loss) or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, wish)
     small = to_numpy(problem)
@@ -125,9 +126,10 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     split = wish.split
     tolerance = max(wish.tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
-        check_sides(sampler, problem)
-        sampler.check(problem)
-        loss.check(problem, sampler)
+        if mesh_of(problem.kept) is None:  # else they were, `nce_bias.engine.on_devices`
+            check_sides(sampler, problem)
+            sampler.check(problem)
+            loss.check(problem, sampler)
         spreads = (
             sampler.takes_atoms
             and wish.engine != "direct"
