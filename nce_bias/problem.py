@@ -22,7 +22,7 @@ from nce_bias._problem_input import (
     read_weights,
 )
 from nce_bias._reads import Seen
-from nce_bias._split_input import read_split
+from nce_bias._split_input import check_whole, read_split
 from nce_bias.golds import Golds, Population, read_golds
 from nce_bias.inner_products import InnerProducts, inner_products
 from nce_bias.numerics.arrays import (
@@ -266,6 +266,7 @@ class Problem(eqx.Module):
 
         Raises ValueError where a label is never a gold: nothing is known of its inputs.
         """
+        check_whole(self, "transposed()")
         joint = np.asarray(self.weights)[:, None] * np.asarray(self.population_rows)
         golds = joint.sum(axis=0)
         never = np.flatnonzero(golds == 0)

@@ -32,9 +32,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -70,7 +70,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
     split: bool | None = None,
     compiled: bool | None = None,
     engine: str = "auto",
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 

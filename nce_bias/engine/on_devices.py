@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool
 
-from nce_bias._checks import refuse
+from nce_bias._checks import is_traced, refuse
 from nce_bias.engine.on_atoms import FEW_GOLDS
 from nce_bias.golds import Golds
 from nce_bias.losses import ExactLoss
@@ -40,9 +40,11 @@ TAKEN = "nb.iid of uniform, popularity, model, log_uniform(by='index') or a mixt
 ONE_PLACE = "Bring scores to one place: np.asarray(scores), and no devices=."
 
 
-def split_over(problem: Problem, devices: Sequence[jax.Device]) -> Problem:
+def split_over(problem: Problem, devices: Sequence[Any]) -> Problem:
     """The problem with its labels split over devices, in equal parts and in their order."""
     devices = list(devices)
+    if is_traced(problem):
+        raise refuse("devices", "got some for traced values", "concrete ones", "Leave it out.")
     if not devices or len(set(devices)) < len(devices):
         raise refuse("devices", f"got {devices}", "different devices", "Pass jax.devices().")
     if problem.labels % len(devices):
@@ -138,8 +140,7 @@ def _check_values(problem: Problem, sampler: Iid, loss: CandidateSoftmax) -> Non
 
 @eqx.filter_jit
 def _facts(problem: Problem, sampler: Iid) -> tuple[Array, Array, Array]:
-    """Of each input: whether log q is broken; of its golds, whether nothing else or not they
-    themselves can be drawn."""
+    """Whether log q of an input is broken, no other label than a gold is drawn, or no gold is."""
 
     def row(inputs: Any) -> tuple[Bool[Array, ""], Bool[Array, " G"], Bool[Array, " G"]]:
         scores, golds = inputs

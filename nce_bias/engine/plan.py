@@ -140,10 +140,10 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
         golds = _golds(problem, shape, split)
         rule = Rule(sized.m, 0, tolerance)
         if not shape.integrates:
-            _check_engine(wish.engine, sampler)
+            _check_engine(wish.engine, sampler, problem)
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
-            _check_engine(wish.engine, sampler)
+            _check_engine(wish.engine, sampler, problem)
             traced = Rule(sized.m, TRACED_NODES, tolerance, squares=bool(split) or not shape.planes)
             return Plan(sized, traced, golds)
         measured = Plan(sized, rule, _golds(problem, shape, None))
@@ -158,7 +158,7 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
         spread = spread_for((problem, loss, shape), measured, longest, wish)
         if spread and (wish.engine == "atoms" or spread.work < nodes * shape.work):
             return spread.plan(len(problem.weights))
-    _check_engine(wish.engine, sampler)
+    _check_engine(wish.engine, sampler, problem)
     if spreads:
         sized.check_affordable(problem)
     if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
@@ -174,8 +174,17 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     return Plan(sized, final, golds, terms + (plane if squares else 0))
 
 
-def _check_engine(engine: str, sampler: Sampler) -> None:
+def _check_engine(engine: str, sampler: Sampler, problem: Problem) -> None:
     """Atoms were asked for where there are none."""
+    if mesh_of(problem.kept) is not None:
+        raise refuse(
+            "scores",
+            f"corrected, they spread over more than {LONG:g} nats, or values are traced, where "
+            "labels are split over devices",
+            "fewer nats, and concrete values",
+            "Set labels that no one picks to -inf, or bring scores to one place: "
+            "np.asarray(scores), and no devices=.",
+        )
     if engine == "atoms":
         raise refuse(
             "engine",

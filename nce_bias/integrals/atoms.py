@@ -216,7 +216,9 @@ class AtomIntegrand(Integrand):
         assert self.rule.atoms is not None
         return self.rule.atoms
 
-    def _nodes(self, cells: Cells | Steps | Apart, spread: Float[Array, " a"], golds: Taken) -> Nodes:
+    def _nodes(
+        self, cells: Cells | Steps | Apart, spread: Float[Array, " a"], golds: Taken
+    ) -> Nodes:
         xp, law, grid = namespace(self.share), self._law, self.grid
         index = xp.arange(grid.nodes, dtype=grid.left.dtype)
         log_t = grid.left + grid.step * index

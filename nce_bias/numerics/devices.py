@@ -37,7 +37,11 @@ def mesh_of(scores: Any) -> Mesh | None:
     None where one device, or each, holds all of it. Raises ValueError where another axis is split,
     or several devices hold one part.
     """
-    if is_traced(scores) or not isinstance(scores, jax.Array) or len(scores.sharding.device_set) < 2:
+    if (
+        is_traced(scores)
+        or not isinstance(scores, jax.Array)
+        or len(scores.sharding.device_set) < 2
+    ):
         return None
     if scores.sharding.is_fully_replicated:
         return None
@@ -54,7 +58,7 @@ def mesh_of(scores: Any) -> Mesh | None:
     return mesh_over(sorted(first, key=first.__getitem__))
 
 
-def mesh_over(devices: Sequence[jax.Device]) -> Mesh:
+def mesh_over(devices: Sequence[Any]) -> Mesh:
     """A mesh of one axis, whose partitions XLA finds and `where_labels_are` writes out."""
     return Mesh(np.array(devices, dtype=object), (LABELS,))
 
@@ -83,7 +87,7 @@ def _put(array: Any, sharding: NamedSharding) -> jax.Array:
 def where_labels_are(
     function: Callable[..., Any], mesh: Mesh, whole: Any, split: Any, *, summed: bool
 ) -> Any:
-    """`function(whole, split)` at each device, of its own labels in `split` (last axes of length V).
+    """`function(whole, split)` at each device, of its own labels: `split` holds arrays `[V]`.
 
     The results are summed over the devices, or are labels' numbers and stay split.
     """
