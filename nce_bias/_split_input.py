@@ -22,7 +22,7 @@ from nce_bias._gate import floating, normalised, read
 from nce_bias._problem_input import SEEN, check_popularity_shape, read_weights
 from nce_bias.golds import Golds
 from nce_bias.numerics.arrays import Array
-from nce_bias.numerics.devices import LABELS, mesh_of, put_split, put_whole
+from nce_bias.numerics.devices import LABELS, mesh_of, put_split, put_whole, settled
 
 #: Rounding errors of a sum over all labels that are left as they are.
 ROUNDING = 16
@@ -100,7 +100,7 @@ def _wrong(rows: Float[Array, "X V"]) -> tuple[Bool[Array, "X 2"], Int[Array, " 
 
 def _check_scores(scores: Float[Array, "*X V"]) -> None:
     """As `nce_bias._problem_input.check_values`."""
-    wrong, places, values = (np.asarray(found) for found in _wrong(jnp.atleast_2d(scores)))
+    wrong, places, values = (np.asarray(found) for found in settled(_wrong(jnp.atleast_2d(scores))))
     for row in np.flatnonzero(wrong.any(axis=-1)):
         if wrong[row, 0]:
             raise refuse(
@@ -124,7 +124,8 @@ def _popularity(
     if popularity is None:
         dtype = jnp.result_type(float)
         mass = (np.asarray(weights)[:, None] * golds.shares).astype(dtype).ravel()
-        return _frequencies(mesh, labels)(np.asarray(golds.labels).ravel(), mass), 0.0
+        count = _frequencies(mesh, labels)
+        return settled(count(np.asarray(golds.labels).ravel(), mass)), 0.0
     if mesh_of(popularity) is None:
         popularity = read("popularity", popularity)
         check_popularity_shape(popularity, labels)
@@ -133,7 +134,7 @@ def _popularity(
     eps = float(jnp.finfo(jnp.promote_types(popularity.dtype, jnp.float32)).eps)
     popularity = put_split(floating("popularity", popularity), mesh)
     check_popularity_shape(popularity, labels)
-    negative, total = (float(found) for found in _total(popularity))
+    negative, total = (float(found) for found in settled(_total(popularity)))
     missed = abs(total - 1)
     if negative or not missed <= eps**0.5:
         raise refuse(

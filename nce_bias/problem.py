@@ -33,7 +33,7 @@ from nce_bias.numerics.arrays import (
     to_jax,
     to_numpy,
 )
-from nce_bias.numerics.devices import mesh_of
+from nce_bias.numerics.devices import mesh_of, settled
 
 #: Scores of one block of inputs.
 BLOCK = 2**22
@@ -359,8 +359,10 @@ class Problem(eqx.Module):
 
     def _at_once(self, function: Callable[[Problem], Array]) -> Array:
         """By NumPy, which compiles nothing, where the values are concrete and in one place."""
-        if is_traced(self) or mesh_of(self.kept) is not None:
+        if is_traced(self):
             return function(self)
+        if mesh_of(self.kept) is not None:
+            return settled(eqx.filter_jit(function)(self))
         with np.errstate(all="ignore"):  # infinities, and what they make, are meant
             return _like(self.popularity, function(to_numpy(self)))
 

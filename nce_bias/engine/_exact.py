@@ -55,7 +55,7 @@ from nce_bias.numerics.arrays import (
     namespace,
     softmax,
 )
-from nce_bias.numerics.devices import mesh_of
+from nce_bias.numerics.devices import mesh_of, settled
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -171,7 +171,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
         solve = _solve if is_numpy(asked.scores) else _compiled_solve
         found = assemble(
             asked,
-            solve(asked, loss, plan),
+            solve(asked, loss, plan) if mesh is None else settled(solve(asked, loss, plan)),
             method=how + _left_out(plan),
             sampler=sampler,
             loss=loss,

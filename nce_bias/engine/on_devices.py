@@ -28,7 +28,7 @@ from nce_bias.golds import Golds
 from nce_bias.losses import ExactLoss
 from nce_bias.losses.softmax import CandidateSoftmax
 from nce_bias.numerics.arrays import Array, each
-from nce_bias.numerics.devices import mesh_over, put_split, put_whole
+from nce_bias.numerics.devices import mesh_over, put_split, put_whole, settled
 from nce_bias.problem import Problem
 from nce_bias.proposals import LogUniform, Mixture, Model, Popularity, Uniform, log_proposal
 from nce_bias.samplers import Sampler
@@ -110,7 +110,7 @@ def _by_label(proposal: Any) -> bool:
 
 
 def _check_values(problem: Problem, sampler: Iid, loss: CandidateSoftmax) -> None:
-    broken, stuck, unseen = (np.asarray(found) for found in _facts(problem, sampler))
+    broken, stuck, unseen = (np.asarray(found) for found in settled(_facts(problem, sampler)))
     golds = np.asarray(problem.targets.labels)  # type: ignore[union-attr]
     name = f"proposal {sampler.proposal!r}"
     for row in np.flatnonzero(broken):

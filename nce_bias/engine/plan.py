@@ -33,7 +33,7 @@ from nce_bias.numerics.arrays import (
     to_numpy,
     top_k,
 )
-from nce_bias.numerics.devices import mesh_of
+from nce_bias.numerics.devices import mesh_of, settled
 from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
@@ -199,7 +199,7 @@ def _check_engine(engine: str, sampler: Sampler, problem: Problem) -> None:
 def _longest(problem: Problem, loss: ExactLoss, plan: Plan) -> float:
     """The length of the rule in log t that the widest input needs."""
     measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
-    return float(np.max(np.asarray(measure(problem, loss, plan))))
+    return float(np.max(np.asarray(settled(measure(problem, loss, plan)))))
 
 
 def _check_length(longest: float) -> None:

@@ -16,7 +16,7 @@ Source: `jax.shard_map`, `jax.sharding`, as JAX documents them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nce_bias._checks import is_traced, refuse
 
+T = TypeVar("T")
 #: The axis of devices.
 LABELS = "labels"
 #: What users are told to make.
@@ -107,11 +108,26 @@ def where_labels_are(
     return mapped(whole, split)
 
 
+def settled(tree: T) -> T:
+    """The same, once every device has it.
+
+    Devices that are threads of one process may run two programs at once, and where some wait for
+    each other in the one, others in the other, no thread is left for either to go on: XLA ends the
+    process after 40 seconds. Reading a number waits for one device only.
+    """
+    return jax.block_until_ready(tree)
+
+
 def all_finite(array: Any) -> bool:
     """Whether all entries are, asked where they are."""
     if isinstance(array, jax.Array) and len(array.sharding.device_set) > 1:
-        return bool(jnp.isfinite(array).all())
+        return bool(settled(_all_finite(array)))
     return bool(np.isfinite(np.asarray(array)).all())
+
+
+@jax.jit
+def _all_finite(array: Any) -> Any:
+    return jnp.isfinite(array).all()
 
 
 def _start(index: slice) -> int:
