@@ -80,6 +80,10 @@ class Problem(eqx.Module):
     in float32, six printed decimals) are renormalised; `renormalised` holds the largest miss, and
     the `method` of every result says so. Values are not checked inside a user's own `jax.jit`.
 
+    Scores that are a JAX array split over devices by labels stay there, for observed golds
+    (`from_golds`); so does a popularity. `exact` computes where they are, everything else says that
+    it needs them in one place.
+
     Examples
     --------
     >>> problem = Problem([1.0, 0.0, -1.0], [0.7, 0.2, 0.1])

@@ -4,8 +4,9 @@ With V labels on D devices each holds V / D of them, in the order of the devices
 labels is then one of three things: elementwise, which stays where the labels are; a reduction (a
 sum, a maximum, where it is, one entry), of which devices exchange a number each, and which XLA
 splits by itself; or a pass in blocks over labels (`nce_bias.numerics.interpolation`). The last XLA
-would do on all labels at every device, after sending them there (five arrays of V numbers for one
-input, measured), so it is written out: `where_labels_are`.
+would do on all labels at every device, after sending them there (four arrays of V numbers for one
+input, measured), so it is written out: `where_labels_are`. So it would where one entry is taken by
+a number that is traced, and alone; entries by an array of numbers are looked for where they are.
 
 **Sums.** A sum over D parts is rounded otherwise than one over all labels, by some eps: no more
 than XLA's own sums differ from NumPy's.
