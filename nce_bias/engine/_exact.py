@@ -38,10 +38,11 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from nce_bias._checks import refuse
+from nce_bias._checks import is_traced, refuse
 from nce_bias.engine.in_blocks import MOST_KEPT, in_blocks
 from nce_bias.engine.moments import Moments, Rows, assemble
 from nce_bias.engine.on_devices import check_split, split_over
+from nce_bias.engine.on_inputs import by_input, splits_inputs
 from nce_bias.engine.plan import ENGINES, Wish, certified, check_asked, plan_at_once
 from nce_bias.engine.shape import Plan, ask, input_rows, shape_of
 from nce_bias.golds import share_of
@@ -100,10 +101,11 @@ def exact(  # noqa: PLR0913 (keyword-only)
         256, for at most 16 golds (`.distinct`), in seconds after a longer compilation. "auto" takes
         what is quicker; `method` says which it was.
     devices : sequence of JAX devices, optional
-        Labels are split over them in equal parts, and `selection`, `gradient`, `bias` stay where
-        their labels are; scores that a problem was given on several devices are computed there
-        without. For observed golds, independent draws and losses that are a softmax over candidates
-        (`nce_bias.engine.on_devices`); the numbers are the same to rounding.
+        Inputs are split over them where they are some times as many, of any problem, and labels
+        otherwise, in equal parts: for observed golds, independent draws and losses that are a
+        softmax over candidates (`nce_bias.engine.on_devices`). `selection`, `gradient` and `bias`
+        stay where they are computed, the numbers are the same to rounding. Scores that a problem
+        was given split by labels are computed where they are, without `devices`.
 
     Returns
     -------
@@ -154,9 +156,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
             ),
             problem,
         )
-    problem = problem.dense()
-    if devices is not None:
-        problem = split_over(problem, devices)
+    problem, inputs_apart = _on_devices(problem.dense(), devices)
     mesh = mesh_of(problem.kept)
     if mesh is not None:
         check_split(problem, sampler, loss, engine, compiled)
@@ -164,20 +164,35 @@ def exact(  # noqa: PLR0913 (keyword-only)
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
         note = certified(problem, sampler, loss)
         wish = Wish(tolerance, split, engine)
-        asked, plan = plan_at_once(problem, sampler, loss, wish, compiled)
+        asked, plan = plan_at_once(problem, sampler, loss, wish, bool(inputs_apart) or compiled)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
         how += f", {plan.rule.atoms.size} atoms" if plan.rule.atoms else ""
-        how += f", {mesh.size} devices" if mesh is not None else ""
-        solve = _solve if is_numpy(asked.scores) else _compiled_solve
+        count = len(inputs_apart) if mesh is None else mesh.size
+        how += f", {count} devices" if count else ""
+        if inputs_apart:
+            asked, rows = by_input(_solve, (asked, loss, plan), inputs_apart)
+        else:
+            solve = _solve if is_numpy(asked.scores) else _compiled_solve
+            rows = solve(asked, loss, plan)
         found = assemble(
             asked,
-            solve(asked, loss, plan) if mesh is None else settled(solve(asked, loss, plan)),
+            rows if mesh is None else settled(rows),
             method=how + _left_out(plan),
             sampler=sampler,
             loss=loss,
         )
     qualified = note and found.status == "ok"
     return dataclasses.replace(found, status=f"ok: {note}") if qualified else found
+
+
+def _on_devices(problem: Problem, devices: Sequence[Any] | None) -> tuple[Problem, Sequence[Any]]:
+    """With its labels split over devices, or the devices for its inputs, which are split later."""
+    if devices is None:
+        return problem, ()
+    whole = mesh_of(problem.kept) is None and not is_traced(problem)
+    if whole and splits_inputs(problem, devices):
+        return problem, devices
+    return split_over(problem, devices), ()
 
 
 def _left_out(plan: Plan) -> str:

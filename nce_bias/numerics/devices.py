@@ -74,6 +74,11 @@ def put_split(array: Any, mesh: Mesh) -> jax.Array:
     return _put(array, NamedSharding(mesh, spec))
 
 
+def put_as(array: Any, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
+    """An array split over the devices of a mesh in a way of one's own."""
+    return _put(array, NamedSharding(mesh, spec))
+
+
 def put_whole(array: Any, mesh: Mesh) -> jax.Array:
     """An array on every device."""
     return _put(array, NamedSharding(mesh, PartitionSpec()))
