@@ -42,7 +42,12 @@ def run() -> pd.DataFrame:
     return pd.DataFrame(json.loads(done.stdout))
 
 
-def measured(strong: int = STRONG, weak: int = WEAK, count: int | None = None) -> list[dict]:
+def measured(
+    strong: int = STRONG,
+    weak: int = WEAK,
+    numbers: tuple[int, ...] = DEVICES,
+    count: int | None = None,
+) -> list[dict]:
     """The rows, where there are so many devices."""
     import jax
 
@@ -61,8 +66,8 @@ def measured(strong: int = STRONG, weak: int = WEAK, count: int | None = None) -
         split = split_over(problem, jax.devices()[:devices])
         return lambda: nb.exact(split, sampler).bias
 
-    sizes = {("strong", devices): strong for devices in DEVICES}
-    sizes |= {("weak", devices): devices * weak for devices in DEVICES}
+    sizes = {("strong", devices): strong for devices in numbers}
+    sizes |= {("weak", devices): devices * weak for devices in numbers}
     for (scaling, devices), labels in sizes.items():
         problem = problem_of(labels)
         calls = {"one": on(problem, 1), "many": on(problem, devices)}

@@ -106,6 +106,35 @@ def numbers(labels: str, *names: str) -> dict[str, Any]:
     return found
 
 
+def inputs() -> dict[str, Any]:
+    """Sixteen inputs on all devices, two each, by every way there is to take them.
+
+    Weights differ, and so do rows of sides and of q, which go by the number of the input.
+    """
+    rng = np.random.default_rng(0)
+    scores, weights = 2 * rng.normal(size=(16, 96)), rng.dirichlet(np.ones(16))
+    sides = {"own": rng.normal(size=(16, 96)), "all": rng.normal(size=96)}
+    full = nb.Problem(scores, rng.dirichlet(np.ones(96), 16), weights=weights, sides=sides)
+    golds = rng.integers(0, 96, 16)
+    few = nb.Problem.from_golds(scores, golds, popularity_of(96), weights)
+    rows = nb.from_probabilities(rng.dirichlet(np.ones(96), 16))
+    many = nb.Problem.from_golds(np.tile(scores, 100), golds, popularity_of(9600), weights)
+    cases = {
+        "sides": (full, nb.iid(lambda own, all: own + all, 5), nb.infonce),
+        "rows": (few, nb.iid(rows, 5), nb.ranking_nce),
+        "distinct": (few, nb.without_replacement(nb.model(), 3), nb.sampled_softmax),
+        "closed form": (few, nb.poisson(nb.model(), 3), nb.bpr),
+        "atoms": (many, nb.iid(nb.model(), 5), nb.infonce),
+    }
+    found = {}
+    for name, case in cases.items():
+        apart = nb.exact(*case, devices=jax.devices())
+        held = [list(shard.data.shape) for shard in apart.bias.addressable_shards]
+        one = off(apart, nb.exact(*case, compiled=True))
+        found[name] = {"one": one, "method": apart.method, "held": held}
+    return found
+
+
 def exchanged(labels: str, golds: str) -> dict[str, Any]:
     """Computes once; what was compiled for it lies where XLA_FLAGS says."""
     problem = problem_of(int(labels), [list(range(1, 1 + int(golds)))])
@@ -145,6 +174,12 @@ def process(number: str, port: str, labels: str) -> dict[str, Any]:
     for name in SCALARS:
         here, there = float(getattr(many, name)), float(getattr(one, name))
         worst = max(worst, abs(here - there) / abs(there))
+    inputs = problem_of(96, [[3], [95], [7], [8]])
+    alone = nb.exact(inputs, sampler, nb.ranking_nce, compiled=True)
+    apart = nb.exact(inputs, sampler, nb.ranking_nce, devices=jax.devices())
+    for name in SCALARS:
+        here, there = float(getattr(apart, name)), float(getattr(alone, name))
+        worst = max(worst, abs(here - there) / (abs(there) or 1.0))
     shown = "devices" in repr(many) and f"{labels} labels" in repr(problem)
     return {"worst": worst, "devices": jax.device_count(), "shown": shown, "status": many.status}
 
@@ -211,5 +246,5 @@ def refused() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    command = {f.__name__: f for f in (numbers, exchanged, process, refused)}[sys.argv[1]]
+    command = {f.__name__: f for f in (numbers, inputs, exchanged, process, refused)}[sys.argv[1]]
     print(json.dumps(command(*sys.argv[2:])))

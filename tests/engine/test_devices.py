@@ -1,4 +1,4 @@
-"""Labels split over devices: the numbers of one device, and an exchange that does not grow with V.
+"""Labels or inputs on many devices: the numbers of one, and an exchange that does not grow with V.
 
 A device more or less is a matter of how JAX starts, so all of it runs in processes of its own
 (`on_devices`). Sums over parts are rounded otherwise than sums over all: 1e-12, relative to the
@@ -56,6 +56,17 @@ def test_eight_devices_are_one():
     found = answer(started("numbers", 4096, "few, mask"))["few, mask"]
     same(found)
     assert found["held"] == [512] * 8
+
+
+@pytest.mark.slow
+def test_inputs_on_eight_devices_are_those_on_one():
+    found = answer(started("inputs"))
+    assert len(found) == 5
+    for name, case in found.items():
+        assert case["one"] < 1e-12, name
+        assert "8 devices" in case["method"]
+        assert case["held"] == [[2, 9600 if name == "atoms" else 96]] * 8
+    assert "atoms" in found["atoms"]["method"] and "closed" in found["closed form"]["method"]
 
 
 @pytest.mark.slow
