@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import is_traced, refuse
-from nce_bias._gate import look_like_probabilities, normalised, read, remark
+from nce_bias._gate import floating, look_like_probabilities, normalised, read, remark
 from nce_bias._reads import KNOWN
 from nce_bias.golds import Golds
+from nce_bias.numerics.devices import mesh_of
 
 #: What to do about a row of zeros.
 NO_ROW = "Leave that input out, in the scores too: pop(y|x) does not exist for it."
@@ -34,8 +35,8 @@ def read_scores(scores: Any) -> Any:
 
 
 def read_shaped(scores: Any) -> Any:
-    """Scores of a legal shape, their values not looked at."""
-    scores = read("scores", scores)
+    """Scores of a legal shape, their values not looked at; those on devices stay there."""
+    scores = read("scores", scores) if mesh_of(scores) is None else floating("scores", scores)
     if scores.ndim not in (1, 2):
         raise refuse(
             "scores",
@@ -122,6 +123,12 @@ def read_popularity(
         rows = population.reshape(-1, labels)
         return (jnp if is_traced(weights, rows) else np).matmul(weights, rows), 0.0
     popularity = read("popularity", popularity)
+    check_popularity_shape(popularity, labels)
+    return normalised("popularity", popularity, SEEN)
+
+
+def check_popularity_shape(popularity: Any, labels: int) -> None:
+    """One number for each label."""
     if popularity.shape != (labels,):
         raise refuse(
             "popularity",
@@ -129,7 +136,6 @@ def read_popularity(
             f"[V] = ({labels},)",
             "One pop(y) per label.",
         )
-    return normalised("popularity", popularity, SEEN)
 
 
 def read_sides(sides: Any, scores: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from nce_bias._problem_input import (
     read_weights,
 )
 from nce_bias._reads import Seen
+from nce_bias._split_input import check_whole, read_split
 from nce_bias.golds import Golds, Population, read_golds
 from nce_bias.inner_products import InnerProducts, inner_products
 from nce_bias.numerics.arrays import (
@@ -32,6 +33,7 @@ from nce_bias.numerics.arrays import (
     to_jax,
     to_numpy,
 )
+from nce_bias.numerics.devices import mesh_of, settled
 
 #: Scores of one block of inputs.
 BLOCK = 2**22
@@ -78,6 +80,10 @@ class Problem(eqx.Module):
     in float32, six printed decimals) are renormalised; `renormalised` holds the largest miss, and
     the `method` of every result says so. Values are not checked inside a user's own `jax.jit`.
 
+    Scores that are a JAX array split over devices by labels stay there, for observed golds
+    (`from_golds`); so does a popularity. `exact` computes where they are, everything else says that
+    it needs them in one place.
+
     Examples
     --------
     >>> problem = Problem([1.0, 0.0, -1.0], [0.7, 0.2, 0.1])
@@ -104,6 +110,12 @@ class Problem(eqx.Module):
         *,
         sides: Mapping[str, Any] | None = None,
     ) -> None:
+        mesh = mesh_of(scores)
+        if mesh is not None:
+            split = read_split(scores, mesh, population, (popularity, weights, sides))
+            self.kept, self.targets, self.popularity, self.weights, self.renormalised = split
+            self.sides, self.numbers = {}, None
+            return
         scores = scores if isinstance(scores, InnerProducts) else read_scores(scores)
         population, missed = read_population(population, scores)
         weights, missed_weights = read_weights(weights, scores)
@@ -258,6 +270,7 @@ class Problem(eqx.Module):
 
         Raises ValueError where a label is never a gold: nothing is known of its inputs.
         """
+        check_whole(self, "transposed()")
         joint = np.asarray(self.weights)[:, None] * np.asarray(self.population_rows)
         golds = joint.sum(axis=0)
         never = np.flatnonzero(golds == 0)
@@ -349,9 +362,11 @@ class Problem(eqx.Module):
         return _like(self.popularity, np.concatenate(rows))  # type: ignore[arg-type]
 
     def _at_once(self, function: Callable[[Problem], Array]) -> Array:
-        """By NumPy, which compiles nothing, where the values are concrete."""
+        """By NumPy, which compiles nothing, where the values are concrete and in one place."""
         if is_traced(self):
             return function(self)
+        if mesh_of(self.kept) is not None:
+            return settled(eqx.filter_jit(function)(self))
         with np.errstate(all="ignore"):  # infinities, and what they make, are meant
             return _like(self.popularity, function(to_numpy(self)))
 

@@ -10,6 +10,7 @@ from nce_bias._audit.result import Audit
 from nce_bias._audit.rows import asked
 from nce_bias._checks import check_count, check_kind, refuse
 from nce_bias._gate import random_key
+from nce_bias._split_input import check_whole
 from nce_bias.problem import Problem
 
 __all__ = ["Audit", "audit"]
@@ -79,6 +80,7 @@ def audit(  # noqa: PLR0913 (keyword-only)
     Least biased here: blanc_rendle (m = 2), with no bias.
     """
     check_kind("problem", problem, Problem, "nb.audit(nb.Problem.from_golds(scores, golds))")
+    check_whole(problem, "nb.audit")
     if method not in METHODS:
         raise refuse("method", f"got {method!r}", " or ".join(map(repr, METHODS)), "Pick one.")
     sizes = [check_count("m", one) for one in (m if hasattr(m, "__iter__") else [m])]

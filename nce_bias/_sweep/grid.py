@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 
 from nce_bias._checks import check_count, check_kind, refuse
+from nce_bias._split_input import check_whole
 from nce_bias.losses import LOSSES, Loss, check_loss
 from nce_bias.presets import Convention, Preset
 from nce_bias.problem import Problem
@@ -28,6 +29,7 @@ def named_problems(given: Any) -> dict[str, Problem]:
     named = given if isinstance(given, Mapping) else dict(enumerate(_several(given)))
     for problem in named.values():
         check_kind("problems", problem, Problem, "{'name': nb.Problem(scores, population)}")
+        check_whole(problem, "nb.sweep")
     return {str(name): problem for name, problem in named.items()}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nce_bias._checks import check_kind, refuse
+from nce_bias._split_input import check_whole
 from nce_bias._which.candidates import asked
 from nce_bias._which.gradients import NOT_COMPARED, compare
 from nce_bias._which.laws import Laws
@@ -102,6 +103,7 @@ def which(  # noqa: PLR0913 (keyword-only)
     ('in_batch_infonce',)
     """
     check_kind("problem", problem, Problem, "nb.which(problem, labels, golds, gradients)")
+    check_whole(problem, "nb.which")
     if loss is not None and gradients is not None:
         raise refuse("loss", "got gradients too", "one of the two", "Leave one of them out.")
     seen = record(problem, labels, golds, present, inputs)

@@ -19,6 +19,7 @@ from jaxtyping import PRNGKeyArray
 
 from nce_bias._checks import check_count, check_kind, refuse
 from nce_bias._gate import random_key
+from nce_bias._split_input import check_whole
 from nce_bias.check.report import SamplerCheck
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -149,6 +150,7 @@ def check_sampler(  # noqa: PLR0913
 
     call = "nb.check_sampler(problem, nb.iid(nb.uniform(), m=16), key=jax.random.key(0))"
     check_kind("problem", problem, Problem, call)
+    check_whole(problem, "nb.check_sampler")
     check_kind("sampler", sampler, Sampler, call)
     _check_options(draws, level, draw, inputs, golds)
     sampler.check(problem)

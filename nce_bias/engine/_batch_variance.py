@@ -39,6 +39,7 @@ from jaxtyping import Float, PRNGKeyArray
 from nce_bias._checks import NoExactMethod, check_count, concretely, is_traced, refuse
 from nce_bias._gate import random_key
 from nce_bias._reads import all_read, bind
+from nce_bias._split_input import check_whole
 from nce_bias.engine._exact import exact
 from nce_bias.engine.batches import BatchVariance, estimated, sample_batches
 from nce_bias.engine.plan import MOST_TERMS, Wish, check_asked, plan_for
@@ -117,6 +118,7 @@ def batch_variance(  # noqa: PLR0913 (keyword-only)
     -----
     See `nce_bias.engine._batch_variance` for the definition and its limits.
     """
+    check_whole(problem, "nb.batch_variance")
     check_asked(problem, sampler, loss) if draws is None else check_loss(loss)
     if not 0 < tolerance < 0.1:
         given = f"got {tolerance!r}"

@@ -31,14 +31,18 @@ long as some negative has a positive weight.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from nce_bias._checks import refuse
+from nce_bias._checks import is_traced, refuse
 from nce_bias.engine.in_blocks import MOST_KEPT, in_blocks
 from nce_bias.engine.moments import Moments, Rows, assemble
+from nce_bias.engine.on_devices import check_split, split_over
+from nce_bias.engine.on_inputs import by_input, splits_inputs
 from nce_bias.engine.plan import ENGINES, Wish, certified, check_asked, plan_at_once
 from nce_bias.engine.shape import Plan, ask, input_rows, shape_of
 from nce_bias.golds import share_of
@@ -52,6 +56,7 @@ from nce_bias.numerics.arrays import (
     namespace,
     softmax,
 )
+from nce_bias.numerics.devices import mesh_of, settled
 from nce_bias.numerics.quadrature import CHUNK, TOLERANCE
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -66,6 +71,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
     split: bool | None = None,
     compiled: bool | None = None,
     engine: str = "auto",
+    devices: Sequence[Any] | None = None,
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 
@@ -94,6 +100,12 @@ def exact(  # noqa: PLR0913 (keyword-only)
         (`nce_bias.integrals.atoms`, `.crowd`). So it does those of `without_replacement`, m up to
         256, for at most 16 golds (`.distinct`), in seconds after a longer compilation. "auto" takes
         what is quicker; `method` says which it was.
+    devices : sequence of JAX devices, optional
+        Inputs are split over them where they are some times as many, of any problem, and labels
+        otherwise, in equal parts: for observed golds, independent draws and losses that are a
+        softmax over candidates (`nce_bias.engine.on_devices`). `selection`, `gradient` and `bias`
+        stay where they are computed, the numbers are the same to rounding. Scores that a problem
+        was given split by labels are computed where they are, without `devices`.
 
     Returns
     -------
@@ -130,31 +142,57 @@ def exact(  # noqa: PLR0913 (keyword-only)
     check_asked(problem, sampler, loss)
     if engine not in ENGINES:
         raise refuse("engine", f"got {engine!r}", " or ".join(map(repr, ENGINES)), "Pick one.")
+    assert isinstance(loss, ExactLoss)
     if isinstance(problem.kept, InnerProducts) and problem.kept.size > MOST_KEPT:
         return in_blocks(
             lambda part: exact(
-                part, sampler, loss, tolerance=tolerance, split=split, compiled=compiled
+                part,
+                sampler,
+                loss,
+                tolerance=tolerance,
+                split=split,
+                compiled=compiled,
+                devices=devices,
             ),
             problem,
         )
-    problem = problem.dense()
+    problem, inputs_apart = _on_devices(problem.dense(), devices)
+    mesh = mesh_of(problem.kept)
+    if mesh is not None:
+        check_split(problem, sampler, loss, engine, compiled)
+        engine = "atoms"
     with np.errstate(all="ignore"):  # infinities, and what they make, are meant
-        assert isinstance(loss, ExactLoss)
         note = certified(problem, sampler, loss)
         wish = Wish(tolerance, split, engine)
-        asked, plan = plan_at_once(problem, sampler, loss, wish, compiled)
+        asked, plan = plan_at_once(problem, sampler, loss, wish, bool(inputs_apart) or compiled)
         how = f"exact, {plan.rule.nodes} nodes" if plan.rule.nodes else "exact, closed form"
         how += f", {plan.rule.atoms.size} atoms" if plan.rule.atoms else ""
-        solve = _solve if is_numpy(asked.scores) else _compiled_solve
+        count = len(inputs_apart) if mesh is None else mesh.size
+        how += f", {count} devices" if count else ""
+        if inputs_apart:
+            asked, rows = by_input(_solve, (asked, loss, plan), inputs_apart)
+        else:
+            solve = _solve if is_numpy(asked.scores) else _compiled_solve
+            rows = solve(asked, loss, plan)
         found = assemble(
             asked,
-            solve(asked, loss, plan),
+            rows if mesh is None else settled(rows),
             method=how + _left_out(plan),
             sampler=sampler,
             loss=loss,
         )
     qualified = note and found.status == "ok"
     return dataclasses.replace(found, status=f"ok: {note}") if qualified else found
+
+
+def _on_devices(problem: Problem, devices: Sequence[Any] | None) -> tuple[Problem, Sequence[Any]]:
+    """With its labels split over devices, or the devices for its inputs, which are split later."""
+    if devices is None:
+        return problem, ()
+    whole = mesh_of(problem.kept) is None and not is_traced(problem)
+    if whole and splits_inputs(problem, devices):
+        return problem, devices
+    return split_over(problem, devices), ()
 
 
 def _left_out(plan: Plan) -> str:

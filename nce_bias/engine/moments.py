@@ -13,6 +13,7 @@ from nce_bias._checks import is_traced, refuse
 from nce_bias.engine.by_input import ByInput, average, scalars
 from nce_bias.losses import Loss
 from nce_bias.numerics.arrays import Array, is_numpy, log_softmax, namespace, to_jax
+from nce_bias.numerics.devices import all_finite
 from nce_bias.problem import Problem
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ _compiled_fields = eqx.filter_jit(_fields)
 def _status(selection: Array, error: Array, *, exact: bool) -> str:
     if is_traced(selection, error):
         return "not checked under a JAX transformation"
-    if not np.isfinite(np.asarray(selection)).all():
+    if not all_finite(selection):
         return "selection is not finite: check the scores and the proposal for NaN"
     if exact and np.isnan(float(error)):
         return "how well selection is known could not be computed: use float64, or smaller scores"

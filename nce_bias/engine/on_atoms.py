@@ -21,6 +21,7 @@ from nce_bias.integrals.crowded import atoms_of_golds
 from nce_bias.integrals.rings import Ringing, ringing, rings_for
 from nce_bias.losses import ExactLoss
 from nce_bias.numerics.arrays import each, is_numpy, to_numpy
+from nce_bias.numerics.devices import mesh_of
 from nce_bias.numerics.quadrature import ends
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
@@ -51,7 +52,7 @@ def spread_for(
     problem, loss, shape = asked
     rule, labels = plan.rule, problem.labels
     atoms = atoms_for(longest, rule.tolerance, labels, rule.nodes)
-    rule = dataclasses.replace(rule, atoms=atoms)
+    rule = dataclasses.replace(rule, atoms=atoms, mesh=mesh_of(problem.kept))
     work = rule.nodes * atoms.size + PASSES * labels
     few = _few_golds(problem)
     if few and not shape.independent:

@@ -33,6 +33,7 @@ from nce_bias.numerics.arrays import (
     to_numpy,
     top_k,
 )
+from nce_bias.numerics.devices import mesh_of, settled
 from nce_bias.numerics.gaps import MOST
 from nce_bias.numerics.quadrature import TRACED_NODES, nodes_for, step_for
 from nce_bias.problem import Problem
@@ -87,7 +88,7 @@ def plan_at_once(
     """The problem in the arrays it is solved in, and the plan."""
     foreign = compiled is None and _foreign_calls(problem, sampler) > MOST_FOREIGN
     large = compiled is None and PASSES * problem.labels > MOST_TERMS
-    ready = compiled or large or foreign
+    ready = compiled or large or foreign or mesh_of(problem.kept) is not None
     if ready or not _portable(sampler, loss) or is_traced(problem, sampler, loss):
         return problem, plan_for(problem, sampler, loss, wish)
     small = to_numpy(problem)
@@ -125,9 +126,10 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     split = wish.split
     tolerance = max(wish.tolerance, float(jnp.finfo(problem.scores.dtype).eps) / 16)
     with concretely(problem, sampler, loss):
-        check_sides(sampler, problem)
-        sampler.check(problem)
-        loss.check(problem, sampler)
+        if mesh_of(problem.kept) is None:  # else they were, `nce_bias.engine.on_devices`
+            check_sides(sampler, problem)
+            sampler.check(problem)
+            loss.check(problem, sampler)
         spreads = (
             sampler.takes_atoms
             and wish.engine != "direct"
@@ -138,10 +140,10 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
         golds = _golds(problem, shape, split)
         rule = Rule(sized.m, 0, tolerance)
         if not shape.integrates:
-            _check_engine(wish.engine, sampler)
+            _check_engine(wish.engine, sampler, problem)
             return Plan(sized, rule, golds)
         if is_traced(problem, sampler, loss):
-            _check_engine(wish.engine, sampler)
+            _check_engine(wish.engine, sampler, problem)
             traced = Rule(sized.m, TRACED_NODES, tolerance, squares=bool(split) or not shape.planes)
             return Plan(sized, traced, golds)
         measured = Plan(sized, rule, _golds(problem, shape, None))
@@ -158,7 +160,7 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
         spread = spread_for((problem, loss, shape), measured, longest, wish)
         if spread and (wish.engine == "atoms" or spread.work < nodes * shape.work):
             return spread.plan(len(problem.weights))
-    _check_engine(wish.engine, sampler)
+    _check_engine(wish.engine, sampler, problem)
     if spreads:
         sized.check_affordable(problem)
     if split is None and shape.together and golds and nodes * problem.labels > MOST_HELD:
@@ -174,8 +176,17 @@ def plan_for(problem: Problem, sampler: Sampler, loss: ExactLoss, wish: Wish) ->
     return Plan(sized, final, golds, terms + (plane if squares else 0))
 
 
-def _check_engine(engine: str, sampler: Sampler) -> None:
+def _check_engine(engine: str, sampler: Sampler, problem: Problem) -> None:
     """Atoms were asked for where there are none."""
+    if mesh_of(problem.kept) is not None:
+        raise refuse(
+            "scores",
+            f"corrected, they spread over more than {LONG:g} nats, or values are traced, where "
+            "labels are split over devices",
+            "fewer nats, and concrete values",
+            "Set labels that no one picks to -inf, or bring scores to one place: "
+            "np.asarray(scores), and no devices=.",
+        )
     if engine == "atoms":
         raise refuse(
             "engine",
@@ -190,7 +201,7 @@ def _check_engine(engine: str, sampler: Sampler) -> None:
 def _longest(problem: Problem, loss: ExactLoss, plan: Plan) -> float:
     """The length of the rule in log t that the widest input needs."""
     measure = _lengths if is_numpy(problem.scores) else _compiled_lengths
-    return float(np.max(np.asarray(measure(problem, loss, plan))))
+    return float(np.max(np.asarray(settled(measure(problem, loss, plan)))))
 
 
 def _check_length(longest: float) -> None:

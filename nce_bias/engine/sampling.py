@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from nce_bias._checks import check_count, concretely
 from nce_bias._reads import Seen, bind, reads_gold
+from nce_bias._split_input import check_whole
 from nce_bias.golds import share_of
 from nce_bias.losses import Corrected, Loss, check_loss
 from nce_bias.problem import Problem
@@ -76,6 +77,7 @@ def sample_means(
 ) -> Means:
     """Batch means `[B, X]` from at least `draws` candidate sets per input, the question checked."""
     check_loss(loss)
+    check_whole(problem, "sampling")
     check_count("draws", draws, least=2)
     with concretely(problem, sampler, loss):
         check_sides(sampler, problem)

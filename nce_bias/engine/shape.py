@@ -88,19 +88,18 @@ class Shape(NamedTuple):
 
 
 def shape_of(problem: Problem, sampler: Sampler, loss: ExactLoss) -> Shape:
-    """From the first input; JAX computes nothing for it."""
+    """From the first input; JAX computes nothing for it, also of what does not depend on inputs."""
 
-    def parts(inputs):
-        scores, _, seen = inputs
+    def parts(problem):
+        scores, _, seen = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
         law = bind(sampler, seen, 0).law(scores, problem.popularity)
         asked = ask(problem, loss, Plan(sampler, Rule(sampler.m, 2, 0.01), 0), (scores, seen))
         at = asked.at(0, scores)
         own = at.integrates, at.takes_atoms and not asked.coupled, at.lines, at.planes
         return law, asked.coupled, law.separable(scores), own
 
-    first = jax.tree.map(lambda leaf: leaf[0], input_rows(problem))
     plain = is_numpy(problem.scores)
-    found = parts(first) if plain else eqx.filter_eval_shape(parts, first)
+    found = parts(problem) if plain else eqx.filter_eval_shape(parts, problem)
     law, coupled, factors, (integrates, atoms, lines, planes) = found
     return Shape(
         bool(coupled),

@@ -49,8 +49,9 @@ from jaxtyping import Bool, Float, Int
 from nce_bias.integrals.atom_parts import Nodes, OfCrowd, Taken
 from nce_bias.integrals.expectation import Sums
 from nce_bias.integrals.integrand import Integrand
+from nce_bias.numerics.apart import Apart, spread_over
 from nce_bias.numerics.arrays import Array, each, is_numpy, mask, namespace, put
-from nce_bias.numerics.interpolation import Cells, Lattice, Steps, cells_of, grid_for
+from nce_bias.numerics.interpolation import Cells, Lattice, Steps, grid_for
 from nce_bias.numerics.leave_one_out import best, exposure, sum_without_each
 from nce_bias.numerics.quadrature import Grid, step_for
 
@@ -147,7 +148,7 @@ class AtomIntegrand(Integrand):
             return namespace(terms).sum(terms, axis=-1, keepdims=True)
         return sum_without_each(terms)
 
-    def _crowded(self, cells: Cells | Steps, at: Nodes) -> OfCrowd:
+    def _crowded(self, cells: Cells | Steps | Apart, at: Nodes) -> OfCrowd:
         """What golds on the grid add, if there are any."""
         return OfCrowd.none(self.share, len(at.missed))
 
@@ -198,7 +199,7 @@ class AtomIntegrand(Integrand):
         """The labels whose weights the grid has to reach."""
         return self._rest > 0
 
-    def _cells(self) -> Cells | Steps:
+    def _cells(self) -> Cells | Steps | Apart:
         """From the largest exponent down; see `NOTHING`."""
         xp = namespace(self.share)
         usual = xp.where(self._spread, self.log_negative, -xp.inf)
@@ -206,7 +207,8 @@ class AtomIntegrand(Integrand):
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         lattice = self.lattice
         low = top - lattice.spacing * (lattice.size - 1 - lattice.points // 2)
-        return cells_of(xp.maximum(self.log_negative, low - 1), low, lattice)
+        x = xp.maximum(self.log_negative, low - 1)
+        return spread_over(x, low, lattice, self.rule.mesh)
 
     @property
     def lattice(self) -> Lattice:
@@ -214,7 +216,9 @@ class AtomIntegrand(Integrand):
         assert self.rule.atoms is not None
         return self.rule.atoms
 
-    def _nodes(self, cells: Cells | Steps, spread: Float[Array, " a"], golds: Taken) -> Nodes:
+    def _nodes(
+        self, cells: Cells | Steps | Apart, spread: Float[Array, " a"], golds: Taken
+    ) -> Nodes:
         xp, law, grid = namespace(self.share), self._law, self.grid
         index = xp.arange(grid.nodes, dtype=grid.left.dtype)
         log_t = grid.left + grid.step * index
@@ -234,7 +238,7 @@ class AtomIntegrand(Integrand):
         every = of_rest + xp.sum(terms, axis=-1)
         return Nodes(z, f, gone, every, z_gold, z_own, weight, log_f, log_t, tilted, draws)
 
-    def _on_atoms(self, grid: Grid, cells: Cells | Steps) -> tuple[Array, Array, Array]:
+    def _on_atoms(self, grid: Grid, cells: Cells | Steps | Apart) -> tuple[Array, Array, Array]:
         """z, e^{-z} and 1 - e^{-z} of atoms at nodes `[N, a]`, by as many exponentials as N + a.
 
         The nodes' step is a multiple of the atoms' spacing, so log t + lambda takes few values.

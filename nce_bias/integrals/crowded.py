@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from nce_bias.integrals.atom_parts import Nodes, OfCrowd, Taken
 from nce_bias.integrals.atoms import AtomIntegrand, M
 from nce_bias.integrals.crowd import Crowd, Light, crowded, odds, places
+from nce_bias.numerics.apart import Apart
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.interpolation import Cells, Lattice, Steps, cells_of
 
@@ -57,7 +58,7 @@ class CrowdIntegrand(AtomIntegrand):
     def _spread(self) -> Bool[Array, " V"]:
         return (self._rest > 0) | (self._light > 0)
 
-    def _crowded(self, cells: Cells | Steps, at: Nodes) -> OfCrowd:
+    def _crowded(self, cells: Cells | Steps | Apart, at: Nodes) -> OfCrowd:
         xp, law, crowd, lattice = namespace(self.share), self._law, self.crowd, self.lattice
         low = cells.grid[-crowd.atoms] + lattice.spacing * lattice.points
         of_golds = cells_of(xp.maximum(self.log_negative, low), cells.grid[0], lattice)

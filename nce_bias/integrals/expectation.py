@@ -9,6 +9,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from nce_bias.integrals.crowd import Crowd
@@ -29,7 +30,8 @@ class Rule(eqx.Module):
     labels are spread on that grid, but for the `golds` most frequent (`nce_bias.integrals.atoms`).
     `squares` says whether second moments that take a plane of nodes are wanted. With `crowd`, golds
     are spread too (`nce_bias.integrals.crowd`), or the law is that of distinct draws (`.distinct`);
-    the at most `taken` labels that are often drawn are taken one by one.
+    the at most `taken` labels that are often drawn are taken one by one. `mesh` is of devices that
+    labels are split over.
     """
 
     m: int | Float[Array, ""]
@@ -41,6 +43,7 @@ class Rule(eqx.Module):
     squares: bool = eqx.field(static=True, default=True)
     crowd: Crowd | None = None
     taken: int = eqx.field(static=True, default=0)
+    mesh: Mesh | None = eqx.field(static=True, default=None)
 
 
 class Sums(eqx.Module):

@@ -61,9 +61,11 @@ def best(values: Float[Array, " V"], m: int) -> tuple[Float[Array, " m"], Int[Ar
     """
     if m > MOST_MAXIMA:
         return jax.lax.top_k(values, m)
-    places = jnp.arange(values.shape[-1])
 
     def take(left, _):
+        places = jnp.arange(
+            values.shape[-1]
+        )  # not carried: it would be held in full by each device
         value = jnp.max(left)
         place = jnp.min(jnp.where(left == value, places, places[-1]))
         return left.at[place].set(-jnp.inf), (value, place)

@@ -163,11 +163,14 @@ class IidLaw(Law):
         """One pass over the labels for each gold."""
         xp = namespace(self.q, share)
         labels, total = xp.arange(len(self.q)), xp.zeros_like(share)
-        for gold in golds:
+        rest = self.rest
+        # of all golds at once: one entry alone XLA takes from all labels, sent to every device
+        tops, left = (None, None) if rest is None else (rest.top[golds], rest.left[golds])
+        for i, (gold, weight) in enumerate(zip(golds, share[golds], strict=True)):
             q = self.q
-            if self.rest is not None:
-                q = xp.where(self.rest.top[gold], self.rest.q, q / self.rest.left[gold])
-            total = total + share[gold] * xp.where(labels == gold, 0.0, self._chance(q))
+            if rest is not None and tops is not None and left is not None:
+                q = xp.where(tops[i], rest.q, q / left[i])
+            total = total + weight * xp.where(labels == gold, 0.0, self._chance(q))
         return total
 
     def log_counts(

@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import os
 import pathlib
 import re
 import shutil
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -18,6 +21,7 @@ from analysis.benchmarks import (
     accuracy,
     atoms,
     cost,
+    devices,
     first_answer,
     fresh,
     imports,
@@ -134,6 +138,31 @@ def test_targets_reached_and_missed():
     assert list(reached)[3] == (
         "the paper's figure: its norm over the parameters too, `split=False` at most 1 s"
     )
+
+
+# --- devices
+
+
+@pytest.mark.slow
+def test_devices_are_timed_against_one():
+    """Two of the eight, in a process that has them, so that labels are split there."""
+    program = (
+        "import json, jax; jax.config.update('jax_enable_x64', True); "
+        "from analysis.benchmarks import devices; "
+        "print(json.dumps(devices.measured(4096, 2048, (1, 2), 1)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {devices.COUNTED}"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = pd.DataFrame(json.loads(done.stdout))
+    assert set(devices.COLUMNS) == set(found.columns)
+    assert found["labels"].tolist() == [4096, 4096, 2048, 4096]
+    assert (found[["wall", "ratio", "cpu"]].to_numpy() > 0).all()
 
 
 # --- timing
