@@ -18,6 +18,9 @@ from tests.analysis.claim_tables import table
 
 VERDICTS = {
     "confirmed": {
+        "nce_efficiency",
+        "ranking_efficiency",
+        "exponential_variance",
         "small_batches",
         "shifted_pmi",
         "blackout",
@@ -34,6 +37,8 @@ VERDICTS = {
         "sigmoid_batches",
     },
     "true under a condition": {
+        "finite_cost",
+        "adversarial_weights",
         "shared_noise",
         "three_quarters",
         "quadratic_kernel",
