@@ -1,6 +1,7 @@
 """`analysis/claims`: each number about an estimator's efficiency, by listing or by hand."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from analysis.claims.trials import (
 from tests.analysis.claim_tables import ROUNDING, at, number
 
 #: Of a central difference of a smooth function, step 1e-5, divided by numbers of order .01.
-DIFFERENCES = {"rel": 1e-6}
+DIFFERENCES: Any = {"rel": 1e-6}
 
 
 def sandwich(moment_data, moment_noise, theta, p, q, k):
@@ -41,7 +42,7 @@ def test_asymptotic_variances_from_estimating_equations(noise, k):
     features, p = nce_efficiency.model()
     q = nce_efficiency.noises()[noise]
     truth = np.array([1.0, -0.7, 0.5])
-    theta = np.append(truth, -logsumexp(features @ truth))
+    theta = np.append(truth, -np.asarray(logsumexp(features @ truth)))
     both = np.column_stack([features, np.ones(len(p))])
 
     def nce_data(at):
@@ -107,7 +108,8 @@ def test_binary_at_the_truth_by_differences():
         d = theta * f - c - np.log(k * q)
         return np.mean((p * np.logaddexp(0, -d) + k * q * np.logaddexp(0, d)).sum(axis=1))
 
-    constants = np.linspace(logsumexp(f, axis=1).min(), logsumexp(f, axis=1).max(), 4001)
+    each = np.asarray(logsumexp(f, axis=1))
+    constants = np.linspace(each.min(), each.max(), 4001)
     best = min(constants, key=lambda c: loss(1.0, c))
     slope = (loss(1 + 1e-5, best) - loss(1 - 1e-5, best)) / 2e-5
     found = ranking_efficiency.of_binary(k, normalised=False)

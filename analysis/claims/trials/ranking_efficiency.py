@@ -84,7 +84,8 @@ def excess(k: int) -> float:
 def of_binary(k: int, normalised: bool) -> float:
     """Binary NCE's expected gradient by theta at the truth, uniform draws, c where its own is 0."""
     f = features(normalised)
-    scores, constants = THETA * f, logsumexp(THETA * f, axis=1)
+    scores = THETA * f
+    constants = np.asarray(logsumexp(scores, axis=1))
 
     def by_score(c: float) -> np.ndarray:
         d = scores - c - np.log(k / LABELS)

@@ -76,7 +76,7 @@ def selection(
 
 
 def _log_laplace(t: np.ndarray, weights: np.ndarray, q: np.ndarray) -> np.ndarray:
-    return logsumexp(-np.outer(t, weights), b=q, axis=1)
+    return np.asarray(logsumexp(-np.outer(t, weights), b=q, axis=1))
 
 
 def averaged(rate: float, drift: float = 0.0) -> tuple[float, list[tuple]]:
