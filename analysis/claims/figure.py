@@ -14,7 +14,7 @@ LINES = tuple(plot.COLOURS[kind] for kind in ("uniform", "model", "mixed", "hard
 LOOKS = tuple(plot.Look(colour, marker) for colour, marker in zip(LINES, "os^D", strict=True))
 GREY_LOOK = plot.Look(plot.GREY, "", (0, (4, 1.2)))
 #: Lines that are a yardstick, not a result.
-YARDSTICKS = {"wanted", "log K", "mutual information"}
+YARDSTICKS = {"wanted", "log K", "mutual information", "e^MI - 1"}
 BIAS = r"bias norm $\|\varepsilon\|$"
 
 
@@ -34,22 +34,30 @@ class Panel:
 
 M = "negatives $m$"
 SHARE = "pop(y|x)"
+LIKELIHOOD = "variance / likelihood's"
 PANELS = {
     "three_quarters": Panel("power", "bias_norm", "power", BIAS),
     "shifted_pmi": Panel("population", "above", SHARE, "score less (PMI - log k)", level=0.0),
     "blackout": Panel("power", "noise", "power of the unigram", "noise"),
     "one_vs_each": Panel("population", "ratio", SHARE, "learnt / pop(y|x)", level=1.0, room=0.4),
     "quadratic_kernel": Panel("m", "bias_norm", M, BIAS, "xy"),
+    "shared_noise": Panel("batch", "ratio", "rows", "variance / noise of one's own", "xy", 1.0),
+    "nce_efficiency": Panel("k", "ratio", "noise for each example", LIKELIHOOD, "xy"),
+    "ranking_efficiency": Panel("k", "excess", "draws $k$", LIKELIHOOD + ", less 1", "xy"),
     "log_k": Panel("k", "estimate", "candidates $K$", "estimate of MI (nats)", "x"),
     "log_q_in_batch": Panel("population", "ratio", SHARE, "learnt / pop(y|x)", level=1.0),
     "rate": Panel("m", "bias_norm", M, BIAS, "xy"),
+    "adversarial_weights": Panel("m", "distance", M, "mean share - model", "xy"),
     "debiasing": Panel("m", "difference", M, "distance of gradients", "xy"),
     "noise_at_data": Panel("power", "ratio", "noise ~ pop^power", "signal, its best = 1"),
+    "finite_cost": Panel("n", "square", "draws $n$", "mean square of a difference", "xy"),
+    "exponential_variance": Panel("nats", "variance", "mutual information", "variance", "y"),
     "uniform_mixed_in": Panel("m", "bias_norm", M, BIAS, "xy"),
     "in_batch_gradients": Panel("m", "value", M, "InfoNCE's gradient", "xy"),
     "one_draw": Panel("drift", "bias_norm", "drift of the cached scores", BIAS),
     "ring": Panel("first", "ratio", "ranks better than the ring", "ring / all labels", "y", 1.0),
     "infinite_negatives": Panel("m", "distance", M, "distance from the full one", "xy"),
+    "small_batches": Panel("rate", "distance", "rate", "distance from the full one", "xy"),
     "no_optimum": Panel("score", "loss", "score of the commonest label", "loss above its least"),
     "resampling": Panel("m", "distance", "pool $M$", "law of a survivor - model", "xy"),
     "calibration": Panel("population", "learnt", SHARE, r"$\sigma$(score)"),

@@ -52,8 +52,8 @@ def which(  # noqa: PLR0913 (keyword-only)
         The gold of each set.
     gradients : [sets, V] or [sets, 1 + slots], optional
         The gradient of each set's loss by the scores: of all labels, or of the gold and the slots.
-        A few dozen sets will do: NaN in the rows of others. Without gradients and `loss` the laws
-        alone are compared.
+        Where both are as many columns, they are labels. A few dozen sets will do: NaN in the rows
+        of others. Without gradients and `loss` the laws alone are compared.
     loss : callable, optional
         In place of gradients: your loss of one set, ``loss(gold_score, negative_scores)`` in JAX,
         differentiated here.
@@ -81,6 +81,9 @@ def which(  # noqa: PLR0913 (keyword-only)
 
     Notes
     -----
+    Sets are taken to be drawn independently. Rows of one batch that are each other's negatives are
+    not: record one row of each batch, or the right law may be rejected.
+
     Gradients are compared where the law is not rejected. Conventions whose corrections depend on
     how a set was drawn (the number of tries) are compared by their law alone, and left out by
     default with others whose laws take minutes: name them in `presets`. Two conventions that both

@@ -12,6 +12,7 @@ from nce_bias._reads import bind, reads_gold
 from nce_bias._which.recorded import COMPARED, Recorded
 from nce_bias.presets import Preset
 from nce_bias.problem import Problem
+from nce_bias.samplers import Law
 
 
 class GradientVerdict(NamedTuple):
@@ -53,9 +54,10 @@ def _gradient(problem: Problem, seen: Recorded, preset: Preset, number: int) -> 
     law = bind(sampler, at, gold if reads_gold(sampler, problem.sides) else None).law(
         scores, problem.popularity
     )
-    if law.by_lot() is not None:
-        raise NotImplementedError("its corrections depend on how a set was drawn")
     corrected = preset.loss.corrected(scores, law, sampler.m)
+    plain = corrected.negatives is scores and not corrected.by_law
+    if not plain and type(law).draw_by_lot is not Law.draw_by_lot:
+        raise NotImplementedError("its corrections depend on how a set was drawn")
     value: Any = preset.loss.value
     by_gold, by_negatives = jax.grad(value, (0, 1))(
         corrected.gold[gold],

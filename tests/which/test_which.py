@@ -147,6 +147,33 @@ def test_samplers_that_look_alike_are_asked_apart():
         assert nb.which(PROBLEM, labels, golds, presets=named).fits == ("ours",)
 
 
+def test_corrections_by_the_number_of_tries_are_compared_by_their_law_alone():
+    """TensorFlow's unique=True: its own gradients do not speak against it."""
+    problem = nb.Problem([1.0, 0.2, -0.5], [0.5, 0.3, 0.2])
+    preset = nb.preset("tf_sampled_softmax", 2)
+    q = np.log1p(1 / np.arange(1, 4)) / np.log(4)
+    rng = np.random.default_rng(8)
+    golds = rng.choice(3, size=600, p=[0.5, 0.3, 0.2])
+    labels, gradients = np.zeros((600, 2), int), np.zeros((600, 3))
+    for row, gold in enumerate(golds):
+        drawn = list(rng.choice(3, size=2, p=q))
+        while len(set(drawn)) < 2:
+            drawn.append(rng.choice(3, p=q))
+        labels[row] = sorted(set(drawn))
+        expected = -np.expm1(len(drawn) * np.log1p(-q))
+        weights = np.exp(np.array([1.0, 0.2, -0.5])) / expected
+        weights[~np.isin(np.arange(3), [gold, *drawn])] = 0
+        gradients[row] = weights / weights.sum() - (np.arange(3) == gold)
+    present = labels != golds[:, None]
+    found = nb.which(problem, labels, golds, gradients, present=present, presets=[preset])
+    assert found.fits == ("tf_sampled_softmax",), repr(found)
+    assert "depend on how a set was drawn" in found.verdicts[0].reason
+    # a loss that takes nothing off the scores is compared, whatever drew them
+    plain = (preset.sampler, nb.infonce)
+    found = nb.which(problem, labels, golds, gradients, present=present, presets=[plain])
+    assert found.fits == () and found.verdicts[0].error > 0.01
+
+
 def test_what_is_shown():
     labels, golds, gradients = recorded("word2vec", 7)
     found = nb.which(PROBLEM, labels, golds, gradients, presets=NAMES)

@@ -1,0 +1,1 @@
+"""How often `nb.which` names the right convention, and no other."""
