@@ -4,8 +4,10 @@ r"""Products of linear factors on a circle through their saddle point, and the a
 the real factor r^{-d} prod (a_y + r k_y) the integrand is X / E_g (S - beta_g / E_g), where X =
 prod E_y is the characteristic function of a sum of independent Bernoulli(p_y), beta = b / (a + r k)
 and S = sum beta_y / E_y. r solves sum_y p_y = d + 1/2, roughly: the sum has its mean where it is
-wanted, so that nothing cancels, however small C_g is. C_g does not depend on r, which is not
-differentiated.
+wanted, and nothing cancels. C_g does not depend on r, which is not differentiated. What is left
+out, g and j, moves the mean by 2 at most, so that C_g is accurate relative to its real factor, at
+any size of that; a g without which d + 1 labels hardly ring has a C_g that is smaller still, and is
+lost in rounding.
 
 **Angles.** The mean over the N angles pi (2 j + 1) / N aliases d with d +- N, d +- 2 N, ... With
 s^2 = sum p (1 - p), Bennett's inequality bounds the chance of being n or more from the mean by
@@ -72,8 +74,8 @@ class Pair(NamedTuple):
 class Circle(NamedTuple):
     """All factors on their circles: `p`, 1 - p, `beta` and the real factor of each g, `[V, N]`.
 
-    `angles` `[J, N]` are cos phi - 1, sin phi and the weighted phases e^{-i d phi}, whose sum over
-    all is 2.
+    `angles` `[J, N]` are cos phi - 1, sin phi and e^{-i d phi} times its weight, 2 / N: both
+    halves of the circle give the same real part.
     """
 
     p: Nodes
@@ -103,12 +105,19 @@ def angles_for(labels: int, degree: int, tolerance: float) -> int:
     means = np.clip(np.asarray([mean - miss, mean, mean + miss, labels / 2]), 0, labels)
     means = means[:3] if abs(labels / 2 - mean) > miss else means
     most = float(np.max(means * (1 - means / labels)))
-    return max(_angles_of(s2, tolerance) for s2 in np.geomspace(1e-3, max(most, 2e-3), 200))
+    between = 1  # two values of s^2
+    return between + max(
+        _angles_of(s2, tolerance) for s2 in np.geomspace(1e-3, max(most, 2e-3), 200)
+    )
 
 
 def _angles_of(variance: float, tolerance: float) -> int:
-    """The same for one s^2; two labels are left out of the sum, each of variance 1/4 at most."""
-    count = float(_even(reach(np.float64(variance), tolerance) + 3, np))
+    """The same for one s^2; two labels are left out of the sum, each of variance 1/4 at most.
+
+    The mean is as far off as `_log_radius` lets it be: the most angles that `_angles` asks for.
+    """
+    off = 0.5 + MISS + MISS_BY_DEVIATION * math.sqrt(variance)
+    count = float(_even(reach(np.float64(variance), tolerance) + off + 2, np))
     phi = np.pi * (2 * np.arange(int(count) // 2) + 1) / count
     sizes = np.exp(-max(variance - 0.5, 0.0) * (1 - np.cos(phi))) * 2 / count
     beyond = np.cumsum(sizes[::-1])[::-1]  # from each angle on

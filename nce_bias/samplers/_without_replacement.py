@@ -12,8 +12,8 @@ of delta zeta^{m-1} in prod_{y != g} (D_y + delta q_y x_y f_y). Up to m = 16 the
 factors before and after each label g, truncated at zeta^{m-1}, give the product *without* g
 (`numerics.polynomials`): every number is a probability, nothing is subtracted or divided. Cost
 O(V m) per pair of nodes (t, tau). For more a Fourier transform at the saddle point does
-(`numerics.transform`), to the same relative precision: O(V), with some 25 angles at most, whatever
-m is. What is below 1e-123 counts as nothing.
+(`numerics.transform`), relative to the chance that m labels ring: O(V), with some 25 angles at
+most, whatever m is. What is below 1e-123 counts as nothing.
 
 **Rule in tau.** Trapezoid in log tau. Given the order in which labels ring, the m-th ring is
 T = S sum_k D_k / R_k with S ~ Gamma(m) independent of a Dirichlet vector D, so |E[T^{i omega}]| <=
