@@ -6,9 +6,7 @@ import math
 import pickle
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -18,6 +16,7 @@ from nce_bias._sweep import made
 from nce_bias._sweep.made import MadeBy
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
+from nce_bias.numerics.precision import precision
 from nce_bias.presets import Preset
 
 #: How the status of a failed cell begins.
@@ -51,7 +50,7 @@ class Cell:
         """What the table says of this cell, also where it fails."""
         began = time.perf_counter()
         try:
-            with _precision(self.x64):
+            with precision(self.x64):
                 found = _moments(*self._unpacked())
                 row = found.to_frame().iloc[0].to_dict() | {"backend": jax.default_backend()}
         except Exception as error:
@@ -72,12 +71,6 @@ class Cell:
                 "Install the same versions where the workers run.",
             )
         return pickle.loads(self.arguments)
-
-
-def _precision(x64: bool) -> AbstractContextManager[Any]:
-    """JAX's switch for one thread; its place changed after jax 0.6."""
-    home = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
-    return home.enable_x64(x64)
 
 
 def _moments(problem, negatives, loss, method, options):

@@ -8,6 +8,7 @@ often drawn that they are taken one by one.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -22,7 +23,7 @@ from nce_bias.integrals.rings import Ringing, ringing, rings_for
 from nce_bias.losses import ExactLoss
 from nce_bias.numerics.arrays import each, is_numpy, to_numpy
 from nce_bias.numerics.devices import mesh_of
-from nce_bias.numerics.quadrature import ends
+from nce_bias.numerics.quadrature import ends, step_for
 from nce_bias.problem import Problem
 from nce_bias.samplers import Sampler
 
@@ -30,6 +31,9 @@ from nce_bias.samplers import Sampler
 FEW_GOLDS = 16
 #: What spreading and reading back cost a label, in terms of an integral.
 PASSES = 32
+#: Rules have a multiple of so many nodes: on atoms one costs little beside the labels, and inputs,
+#: blocks of them, and numbers of negatives share what was compiled.
+ROUND = 32
 
 
 class Spread(NamedTuple):
@@ -51,6 +55,8 @@ def spread_for(
     """With few golds beside the atoms, or with many on them; None where neither can be."""
     problem, loss, shape = asked
     rule, labels = plan.rule, problem.labels
+    rule = dataclasses.replace(rule, nodes=ROUND * math.ceil(rule.nodes / ROUND))
+    longest = (rule.nodes - 1) * step_for(rule.tolerance)
     atoms = atoms_for(longest, rule.tolerance, labels, rule.nodes)
     rule = dataclasses.replace(rule, atoms=atoms, mesh=mesh_of(problem.kept))
     work = rule.nodes * atoms.size + PASSES * labels

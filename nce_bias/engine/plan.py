@@ -93,7 +93,7 @@ def plan_at_once(
         return problem, plan_for(problem, sampler, loss, wish)
     small = to_numpy(problem)
     plan = plan_for(small, to_numpy(sampler), loss, wish)
-    if compiled is None and plan.terms > MOST_TERMS:
+    if plan.rule.rings or (compiled is None and plan.terms > MOST_TERMS):
         return problem, to_jax(plan)
     return small, plan
 

@@ -29,8 +29,9 @@ by about exp(sum (n q)^2), and what is wrong with a power sum, rounding, interpo
 left out, is multiplied by h / e, which is measured at z = 0. Interpolation is exact for constants,
 so that of e^{-j z} is relative to 1 - e^{-j z}, as for independent draws. `error` has all of it.
 
-**Limits.** One gold after the other, so a few; m up to 256, as e^{-tau} must not underflow; the
-softmax losses whose corrections do not read the gold. The variance of several golds is not split.
+**Limits.** One gold after the other, so a few; m up to 256 (64 in float32), as e^{-tau} must not
+underflow; the softmax losses whose corrections do not read the gold. The variance of several golds
+is not split.
 
 Source: Newton's identities as in Macdonald, Symmetric Functions and Hall Polynomials, I.2; their
 use here is derived above.
@@ -52,7 +53,7 @@ from nce_bias.numerics.arrays import Array, mask
 from nce_bias.numerics.leave_one_out import exposure
 
 #: Nodes in t whose derivatives are held at a time.
-NODES = 4
+NODES = 8
 
 
 class Reader(NamedTuple):

@@ -45,6 +45,11 @@ class Rule(eqx.Module):
     taken: int = eqx.field(static=True, default=0)
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
+    @property
+    def rings(self) -> bool:
+        """Whether distinct draws are on atoms, which XLA alone computes."""
+        return self.crowd is not None and self.golds > 0
+
 
 class Sums(eqx.Module):
     """Moments averaged over the gold.

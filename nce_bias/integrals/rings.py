@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from nce_bias.integrals.crowd import ALONE, PLACES, POWER, Crowd, basis_for
+from nce_bias.integrals.crowd import PLACES, POWER, Crowd, basis_for
 from nce_bias.numerics.arrays import Array, each
 
 #: Labels that are taken one by one at most.
 MOST_TAKEN = 2**12
+#: What a label taken alone costs a pair of nodes and a power of zeta, in terms of an integral.
+RING = 0.3
 #: Limits of q tau that a plan may choose from.
 LIMITS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
 
@@ -83,7 +85,7 @@ def rings_for(
         most = kappa / last
         weights = np.array([(kappa / math.log(2)) ** i for i in range(powers)])
         basis: Any = basis_for((0.0, most), weights, tolerance)
-        cost = labels * POWER * basis.shape[1] + golds * pairs * m * (ALONE * taken + sums)
+        cost = labels * POWER * basis.shape[1] + golds * pairs * m * RING * (taken + sums)
         limit: Any = np.float64(most)
         crowd = Crowd(limit, 0 * limit, limit, basis, 0, kappa, PLACES * tolerance)
         choices.append((cost, taken, crowd))

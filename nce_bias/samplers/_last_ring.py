@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias.numerics.arrays import Array, each, logsumexp, namespace
+from nce_bias.numerics.arrays import Array, each, logsumexp, namespace, scan
 from nce_bias.numerics.leave_one_out import largest
 
 #: Labels that `span` takes one by one, and bins of log q that it takes of more.
 BINS = 4096
+#: Chernoff's theta, and how many tau the right end is one of.
+THETAS, GRID = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0), 121
 
 
 def span(
@@ -33,16 +35,22 @@ def span(
     q = others - rest  # time in units of what is left without the gold
     rarest = xp.min(xp.where(xp.isneginf(q), 0.0, q))  # rings by 40 / q, whatever m
     q, counts = (q, xp.ones_like(q)) if len(q) <= BINS else binned(q, rarest)
-    log_tau = math.log(m) + xp.linspace(0.0, xp.maximum(60.0, 8.0 - rarest), 121, dtype=dtype)
-    age = xp.exp(xp.minimum(q[:, None] + log_tau, 50.0))  # [V, tau]
-    log_gone = xp.log(-xp.expm1(-age))
+    log_tau = math.log(m) + xp.linspace(0.0, xp.maximum(60.0, 8.0 - rarest), GRID, dtype=dtype)
+    theta = xp.asarray(THETAS, dtype)[:, None]
 
-    def bound(theta):
-        return theta * (m - 1) + counts @ xp.logaddexp(-age, log_gone - theta)
+    def halve(ends, _):
+        """The bound falls with tau: the first that is small enough lies in (low, high]."""
+        low, high = ends
+        middle = (low + high) // 2
+        age = xp.exp(xp.minimum(q + log_tau[middle], 50.0))
+        log_gone = xp.log(-xp.expm1(-age))
+        bound = theta[:, 0] * (m - 1) + xp.logaddexp(-age, log_gone - theta) @ counts
+        enough = xp.min(bound) < math.log(tolerance)
+        return (xp.where(enough, low, middle), xp.where(enough, middle, high)), None
 
-    theta = xp.asarray([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0], dtype)
-    enough = xp.min(each(bound, theta), axis=0) < math.log(tolerance)
-    right = log_tau[xp.argmax(enough)]
+    ends = xp.asarray(-1), xp.asarray(GRID - 1)
+    (_, first), _ = scan(halve, ends, xp.arange(math.ceil(math.log2(GRID))))
+    right = log_tau[first]
     return xp.asarray(left, dtype), right - rest
 
 

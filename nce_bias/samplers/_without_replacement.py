@@ -8,7 +8,7 @@ ring are the sample (successive sampling = Plackett-Luce = Gumbel top-m). With x
     D_y = x_y + zeta (1 - x_y) f_y.
 
 **Coefficient.** With a marker delta, delta^2 = 0, for "the m-th", the integrand is the coefficient
-of delta zeta^{m-1} in prod_{y != g} (D_y + delta q_y x_y f_y). Up to m = 16 the products of all
+of delta zeta^{m-1} in prod_{y != g} (D_y + delta q_y x_y f_y). Up to m = 10 the products of all
 factors before and after each label g, truncated at zeta^{m-1}, give the product *without* g
 (`numerics.polynomials`): every number is a probability, nothing is subtracted or divided. Cost
 O(V m) per pair of nodes (t, tau). For more a Fourier transform at the saddle point does
@@ -61,15 +61,16 @@ from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler
 #: Nodes in tau where values are traced.
 TRACED_NODES = 128
 #: Negatives up to which the coefficient is a product of polynomials; above, a Fourier transform.
-MOST_BY_PRODUCTS = 16
+MOST_BY_PRODUCTS = 10
 #: Seconds for a node in t, a node in tau and a label, for each of what `passes` counts, gradient
 #: included. Measured with V = 1,000 and 10,000, m = 4 to 999, on a core of a loaded machine.
 SECONDS = 4e-8
 #: Nodes in t for which the time is estimated, and what an input may take before it is refused.
 NODES_IN_T = 160
 MOST_SECONDS, MOST_BYTES = 3600.0, 8 * 2**30
-#: Negatives up to which labels may be spread on atoms (`nce_bias.integrals.distinct`).
-MOST_ON_ATOMS = 256
+#: Negatives up to which labels may be spread on atoms (`nce_bias.integrals.distinct`), by the bytes
+#: of a number: e^{-tau} has to be one.
+MOST_ON_ATOMS = {4: 64, 8: 256}
 
 
 def coefficient(m: int, tolerance: float) -> Products | Transform:
@@ -106,7 +107,7 @@ class WithoutReplacementLaw(Law):
     @property
     def takes_atoms(self) -> bool:
         """Where e^{-tau} is a number at all nodes."""
-        return self.m <= MOST_ON_ATOMS
+        return self.m <= MOST_ON_ATOMS.get(self.log_q.dtype.itemsize, 0)
 
     def ages(self) -> tuple[Float[Array, " N"], Float[Array, ""]]:
         """Nodes in log tau, and their step."""
@@ -263,7 +264,7 @@ class WithoutReplacement(Sampler):
 
     @property
     def takes_atoms(self) -> bool:
-        return self.m <= MOST_ON_ATOMS
+        return self.m <= MOST_ON_ATOMS[8]
 
     def check_affordable(self, problem: Problem) -> None:
         if is_traced(problem, self):

@@ -16,6 +16,7 @@ import nce_bias as nb
 from nce_bias.integrals import rings
 from nce_bias.integrals.rings import powers_for, series, symmetric, with_last
 from nce_bias.samplers import _last_ring as sequential
+from tests import cases
 from tests.engine.test_atoms import check
 
 
@@ -150,3 +151,39 @@ def test_the_end_of_the_rule_from_bins_is_no_earlier(module, monkeypatch):
         exact = [float(end) for end in sequential.span(log_q, 9, 1e-14)]
     assert binned[0] == exact[0]
     assert exact[1] <= binned[1] < exact[1] + 1.0
+
+
+@pytest.mark.parametrize("module", [np, jnp])
+@pytest.mark.parametrize(("labels", "m"), [(12, 1), (60, 7), (60, 50)])
+def test_the_end_of_the_rule_is_the_first_that_is_late_enough(labels, m, module):
+    """Chernoff's bound at every tau of the grid, by the moment generating function itself."""
+    rng = np.random.default_rng(labels + m)
+    q = rng.dirichlet(np.full(labels, 0.3))
+    with np.errstate(divide="ignore"):
+        end = float(sequential.span(module.asarray(np.log(q)), m, 1e-9)[1])
+    rates = np.delete(q, np.argmax(q)) / (1 - q.max())
+    grid = m * np.exp(np.linspace(0.0, max(60.0, 8.0 - np.log(rates.min())), sequential.GRID))
+
+    def bound(tau, theta):
+        """log of E[e^{theta (m - 1 - rings)}]."""
+        age = rates * tau
+        return theta * (m - 1) + np.sum(np.log(np.exp(-age) - np.expm1(-age) * np.exp(-theta)))
+
+    bounds = np.array([min(bound(tau, theta) for theta in sequential.THETAS) for tau in grid])
+    first = np.argmax(bounds < math.log(1e-9))
+    assert 0 < first < sequential.GRID - 1
+    assert end == pytest.approx(np.log(grid[first]) - np.log1p(-q.max()), abs=1e-9)
+
+
+def test_in_single_precision_a_late_ring_is_no_number():
+    """e^{-tau} is 0 for m over 64: refused where atoms are asked for, else the direct rule."""
+    rng = np.random.default_rng(2)
+    with cases.single_precision():
+        problem = nb.Problem.from_golds(rng.normal(size=(1, 200)).astype(np.float32), [3])
+        few, many = (nb.without_replacement(nb.uniform(), m) for m in (40, 80))
+        assert "atoms" in nb.exact(problem, few, engine="atoms", tolerance=1e-6).method
+        with pytest.raises(ValueError, match="engine: got 'atoms'"):
+            nb.exact(problem, many, engine="atoms", tolerance=1e-6)
+        found = nb.exact(problem, many, tolerance=1e-6)
+    assert found.status == "ok"
+    assert "atoms" not in found.method

@@ -12,7 +12,8 @@ import pytest
 import nce_bias as nb
 from nce_bias import _files
 from nce_bias._sweep import made, store
-from nce_bias._sweep.cells import Cell, _precision
+from nce_bias._sweep.cells import Cell
+from nce_bias.numerics.precision import precision
 from tests.sweep import small
 
 
@@ -70,11 +71,11 @@ def test_standard_errors_infinities_and_what_is_no_number(folder):
 
 def test_the_other_precision_has_cells_of_its_own(folder):
     first = nb.sweep(small.PROBLEM, small.sampler(0), folder=folder)
-    with _precision(False):
+    with precision(False):
         single = nb.sweep(small.PROBLEM, small.sampler(0), folder=folder)
     assert len(files(folder)) == 2
     same(nb.sweep(small.PROBLEM, small.sampler(0), folder=folder), first)
-    with _precision(False):
+    with precision(False):
         same(nb.sweep(small.PROBLEM, small.sampler(0), folder=folder), single)
 
 
