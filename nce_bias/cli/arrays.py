@@ -94,6 +94,8 @@ def _load(path: pathlib.Path, name: str) -> np.ndarray:
         raise _refuse(name, path, what, "Check the path.")
     try:
         return _READERS.get(suffix, _read_numpy)(path, key or name)
+    except LookupError as error:
+        raise _refuse(name, path, str(error), f"Say which it is: {path.name}:key.") from error
     except UNREADABLE as error:
         if isinstance(error, ValueError) and "Object arrays" in str(error):
             raise _refuse(
@@ -188,7 +190,7 @@ def _read_numpy(path: pathlib.Path, name: str) -> np.ndarray:
             return loaded[loaded.files[0]]
         if name in loaded.files:
             return loaded[name]
-        raise ValueError(
+        raise LookupError(
             f"it has {len(loaded.files)} arrays, {', '.join(map(repr, loaded.files))}, "
             f"and none called {name!r}"
         )

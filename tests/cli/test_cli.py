@@ -374,8 +374,8 @@ def _npy(values, **options):
         (
             "a.npz",
             _npz(first=np.zeros(2), second=np.zeros(2)),
-            "it cannot be read as .npz (it has 2 arrays, 'first', 'second', and none called "
-            "'scores'). Save it again with np.save or np.savez.",
+            "it has 2 arrays, 'first', 'second', and none called 'scores'. Say which it is: "
+            "a.npz:key.",
         ),
         (
             "a.npy",
