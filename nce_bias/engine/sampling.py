@@ -24,6 +24,7 @@ from nce_bias._reads import Seen, bind, reads_gold
 from nce_bias._split_input import check_whole
 from nce_bias.golds import share_of
 from nce_bias.losses import Corrected, Loss, check_loss
+from nce_bias.numerics import two_floats as two
 from nce_bias.problem import Problem
 from nce_bias.proposals import check_sides
 from nce_bias.samplers import Law, Sampler
@@ -32,6 +33,8 @@ from nce_bias.samplers import Law, Sampler
 BATCHES = 64
 #: Elements of one block of draws.
 BLOCK = 2**18
+#: Labels up to which golds are drawn with one float32 number, which has 23 bits.
+MOST_IN_SINGLE = 2**16
 
 
 @runtime_checkable
@@ -105,7 +108,7 @@ def _sample_means(
             scores=scores,
             popularity=problem.popularity,
             seen=seen,
-            cumulative=jnp.cumsum(population),
+            cumulative=_cumulative(population),
             sampler=sampler,
             law=law,
             corrected=None if law is None else loss.corrected(scores, law, sampler.m),
@@ -154,6 +157,22 @@ def sets_drawn(problem: Problem, sampler: Sampler, draws: int) -> int:
     return _layout(problem, sampler, draws).sets
 
 
+def _cumulative(population: Float[Array, " V"]) -> Float[Array, " V"] | two.Pair:
+    """The cdf; in float32, where labels are too many for it, as pairs of numbers."""
+    if population.dtype == jnp.float32 and len(population) > MOST_IN_SINGLE:
+        return two.cumulative_sum(population)
+    return jnp.cumsum(population)
+
+
+def _drawn(key: PRNGKeyArray, cumulative: Float[Array, " V"] | two.Pair) -> Int[Array, ""]:
+    """A label, by inverting the cdf."""
+    if isinstance(cumulative, tuple):
+        level = two.multiply(two.uniform(key, 1), two.take(cumulative, -1))
+        return two.invert(cumulative, level)[0]
+    level = jax.random.uniform(key, dtype=cumulative.dtype) * cumulative[-1]
+    return jnp.searchsorted(cumulative, level, side="right")
+
+
 class _Pair(eqx.Module):
     """What two candidate sets of one gold add to the sums; slots `[2, K]`, the gold's first."""
 
@@ -174,7 +193,7 @@ class _Source(eqx.Module):
     scores: Float[Array, " V"]
     popularity: Float[Array, " V"]
     seen: Seen
-    cumulative: Float[Array, " V"]  # of the population
+    cumulative: Float[Array, " V"] | two.Pair  # of the population
     sampler: Sampler
     law: Law | None  # None where each gold has its own
     corrected: Corrected | None
@@ -185,8 +204,7 @@ class _Source(eqx.Module):
     def pair(self, key: PRNGKeyArray) -> _Pair:
         """Two sets of negatives for one gold."""
         key_gold, *keys = jax.random.split(key, 3)
-        level = jax.random.uniform(key_gold, dtype=self.cumulative.dtype) * self.cumulative[-1]
-        gold = jnp.searchsorted(self.cumulative, level, side="right")
+        gold = _drawn(key_gold, self.cumulative)
         labels, picked, loss, coverage = jax.vmap(lambda key: self.candidate_set(key, gold))(
             jnp.stack(keys)
         )
@@ -195,7 +213,7 @@ class _Source(eqx.Module):
         crossed = self.product(labels[0], picked[0], labels[1], picked[1])
         # a softmax picks one candidate with the chances pi(k); other losses pick none
         softmax = getattr(self.loss, "normalized", False)
-        dtype = self.cumulative.dtype
+        dtype = self.scores.dtype
         return _Pair(
             labels=labels,
             picked=picked,
