@@ -4,8 +4,6 @@ One input with one observed gold and popularity negatives, float64, on devices t
 one process (`--xla_force_host_platform_device_count`): they share the machine's cores, so that more
 devices than cores can bring nothing, and what they cost is seen. Strong scaling keeps V, weak
 scaling V on each device. Calls run in turn in one process; a ratio is to one device at the same V.
-
-``python -m analysis.benchmarks.devices`` prints the table; it is no part of `make bench`.
 """
 
 import json
@@ -33,7 +31,7 @@ def run() -> pd.DataFrame:
     """In a process of its own: devices are counted when JAX starts."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {COUNTED}"
     done = subprocess.run(
-        [sys.executable, "-m", "analysis.benchmarks.devices", "here"],
+        [sys.executable, "-m", "analysis.benchmarks.devices"],
         check=True,
         capture_output=True,
         text=True,
@@ -86,12 +84,7 @@ def measured(
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["here"]:
-        import jax
+    import jax
 
-        jax.config.update("jax_enable_x64", True)
-        print(json.dumps(measured()))
-    else:
-        from analysis.benchmarks.page import table
-
-        print(table(run(), COLUMNS))
+    jax.config.update("jax_enable_x64", True)
+    print(json.dumps(measured()))

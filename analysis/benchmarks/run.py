@@ -1,4 +1,4 @@
-"""Every benchmark: results to `results/`, tables to `docs/benchmarks.md`.
+"""Every benchmark: results to `results/`, tables to `docs/benchmarks.md`, one figure.
 
 ``python -m analysis.benchmarks.run`` does all of it; with names (``... run imports cost``) it
 prints their tables and writes nothing, so that all committed numbers come from one run.
@@ -18,8 +18,12 @@ from analysis.benchmarks import (
     accuracy,
     atoms,
     cost,
+    devices,
+    equal_error,
+    figure,
     first_answer,
     imports,
+    memory,
     page,
     paper_figure,
     sampling,
@@ -35,15 +39,21 @@ BENCHMARKS: dict[str, ModuleType] = {
     "paper_figure": paper_figure,
     "cost": cost,
     "atoms": atoms,
+    "memory": memory,
+    "devices": devices,
     "sampling": sampling,
+    "equal_error": equal_error,
     "sweeps": sweeps,
 }
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+FIGURES = HERE.parents[1] / "figures"
 
 
-def run(out: pathlib.Path = RESULTS, docs: pathlib.Path = PAGE) -> None:
+def run(
+    out: pathlib.Path = RESULTS, docs: pathlib.Path = PAGE, figures: pathlib.Path = FIGURES
+) -> None:
     """Write one CSV file for each benchmark and ``meta.json`` to `out`, the tables to `docs`."""
     loads = [_load()]
     results = {}
@@ -61,6 +71,7 @@ def run(out: pathlib.Path = RESULTS, docs: pathlib.Path = PAGE) -> None:
         load_highest=max(loads),
     )
     write_page(out, docs)
+    figure.draw(out, figures)
 
 
 def measure(name: str) -> pd.DataFrame:
