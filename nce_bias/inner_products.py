@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from nce_bias._checks import is_traced, refuse
 from nce_bias._gate import read
 from nce_bias.numerics.arrays import Array
+from nce_bias.streamed import Streamed
 
 
-class InnerProducts(eqx.Module):
+class InnerProducts(Streamed):
     """s(x, y) = <queries[x], labels[y]> / temperature, kept as the two sides.
 
     What `Problem.from_embeddings` holds: O((X + V) d) numbers in place of X V.
@@ -30,19 +29,9 @@ class InnerProducts(eqx.Module):
         return self.queries.shape[0], self.labels.shape[0]
 
     @property
-    def ndim(self) -> int:
-        """Always two axes."""
-        return 2
-
-    @property
-    def dtype(self) -> Any:
-        """The type of the scores: the working precision."""
-        return jnp.result_type(float)
-
-    @property
-    def size(self) -> int:
-        """X V."""
-        return self.shape[0] * self.shape[1]
+    def words(self) -> str:
+        """Their width."""
+        return f"inner products of width {self.queries.shape[-1]}"
 
     def rows(self, inputs: Any) -> Float[Array, "N V"]:
         """The scores of these inputs, a slice or numbers; sums are taken in working precision."""

@@ -24,7 +24,7 @@ from nce_bias._problem_input import (
 from nce_bias._reads import Seen
 from nce_bias._split_input import check_whole, read_split
 from nce_bias.golds import Golds, Population, read_golds
-from nce_bias.inner_products import InnerProducts, inner_products
+from nce_bias.inner_products import inner_products
 from nce_bias.numerics.arrays import (
     Array,
     log_softmax,
@@ -34,6 +34,7 @@ from nce_bias.numerics.arrays import (
     to_numpy,
 )
 from nce_bias.numerics.devices import mesh_of, settled
+from nce_bias.streamed import Streamed, on_demand
 
 #: Scores of one block of inputs.
 BLOCK = 2**22
@@ -93,7 +94,7 @@ class Problem(eqx.Module):
     Source: Zhang & Stratos (2021), section 2.
     """
 
-    kept: Float[Array, "*X V"] | InnerProducts
+    kept: Float[Array, "*X V"] | Streamed
     targets: Population
     popularity: Float[Array, " V"]
     weights: Float[Array, " X_or_1"]
@@ -116,14 +117,14 @@ class Problem(eqx.Module):
             self.kept, self.targets, self.popularity, self.weights, self.renormalised = split
             self.sides, self.numbers = {}, None
             return
-        scores = scores if isinstance(scores, InnerProducts) else read_scores(scores)
+        scores = scores if isinstance(scores, Streamed) else read_scores(scores)
         population, missed = read_population(population, scores)
         weights, missed_weights = read_weights(weights, scores)
         popularity, missed_popularity = read_popularity(
             popularity, weights, population, scores.shape[-1]
         )
         dtype = jnp.result_type(float)
-        self.kept = scores if isinstance(scores, InnerProducts) else _cast(scores, dtype)
+        self.kept = scores if isinstance(scores, Streamed) else _cast(scores, dtype)
         self.targets = jax.tree.map(lambda leaf: _cast(leaf, dtype), population)
         self.popularity = _cast(popularity, dtype)
         self.weights = _cast(weights, dtype)
@@ -148,8 +149,11 @@ class Problem(eqx.Module):
 
         Parameters
         ----------
-        scores : array-like [V] or [X, V]
-            As for `Problem`.
+        scores : array-like [V] or [X, V], or a function
+            As for `Problem`. A function ``rows(inputs)`` gives the scores `[N, V]` of inputs by
+            their numbers `[N]`; it is called for those that are looked at, and `exact` goes through
+            them block by block. So are the scores of a large memory map read
+            (`np.load(path, mmap_mode="r")`).
         golds : integers [X]
             The number of the observed label of each input, from 0 to V - 1; one integer for scores
             `[V]`. Several observed golds an input: `[X, G]`.
@@ -169,7 +173,7 @@ class Problem(eqx.Module):
         >>> problem.population.tolist()
         [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
         """
-        scores = read_shaped(scores)
+        scores = on_demand(scores, golds) or read_shaped(scores)
         inputs = None if scores.ndim == 1 else scores.shape[0]
         population = read_golds(golds, shares, inputs, scores.shape[-1])
         return cls(scores, population, popularity, weights, sides=sides)
@@ -220,8 +224,8 @@ class Problem(eqx.Module):
 
     @property
     def scores(self) -> Float[Array, "*X V"]:
-        """s(x, y) in nats; made anew at each call where `from_embeddings` keeps two sides."""
-        if isinstance(self.kept, InnerProducts):
+        """s(x, y) in nats; made anew at each call where they are not held."""
+        if isinstance(self.kept, Streamed):
             return _cast(check_values(self.kept.rows(slice(None))), self.kept.dtype)
         return self.kept
 
@@ -241,8 +245,8 @@ class Problem(eqx.Module):
         """
         which = np.asarray(inputs)
         kept = self.kept
-        products = isinstance(kept, InnerProducts)
-        scores = check_values(kept.rows(which)) if products else self.score_rows[which]
+        streamed = isinstance(kept, Streamed)
+        scores = check_values(kept.rows(which)) if streamed else self.score_rows[which]
         weights = self.weights[which]
         taken = (
             _cast(scores, scores.dtype),
@@ -326,15 +330,15 @@ class Problem(eqx.Module):
         numbers: Any = np.arange(len(self.weights)) if self.numbers is None else self.numbers
         return numbers
 
-    def blocks(self) -> list[np.ndarray]:
-        """The numbers of all inputs, in blocks of some 2^22 scores."""
+    def blocks(self, scores: int | None = None) -> list[np.ndarray]:
+        """The numbers of all inputs, in blocks of at most so many scores, and of some 2^22."""
         inputs = len(self.weights)
-        each = max(1, BLOCK // self.labels)
+        each = max(1, min(BLOCK, scores or BLOCK) // self.labels)
         return np.split(np.arange(inputs), range(each, inputs, each))
 
     def dense(self) -> Problem:
         """The same with its scores in memory."""
-        if not isinstance(self.kept, InnerProducts):
+        if not isinstance(self.kept, Streamed):
             return self
         return eqx.tree_at(lambda p: p.kept, self, self.scores)
 
@@ -356,7 +360,7 @@ class Problem(eqx.Module):
     @property
     def cross_entropies(self) -> Float[Array, " X"]:
         """E[-log p(y|x)] of each input, in nats."""
-        if not isinstance(self.kept, InnerProducts):
+        if not isinstance(self.kept, Streamed):
             return self._at_once(_cross_entropies)
         rows = [np.asarray(self.take(block).cross_entropies) for block in self.blocks()]
         return _like(self.popularity, np.concatenate(rows))  # type: ignore[arg-type]
@@ -373,10 +377,9 @@ class Problem(eqx.Module):
     def __repr__(self) -> str:
         rows, labels = len(self.weights), self.labels
         inputs = "1 input" if rows == 1 else f"{rows} inputs"
-        if isinstance(self.kept, InnerProducts):  # whose cross entropy may take a while
-            width = self.kept.queries.shape[-1]
+        if isinstance(self.kept, Streamed):  # whose cross entropy may take a while
             return (
-                f"Problem({labels} labels, {inputs}, inner products of width {width}, "
+                f"Problem({labels} labels, {inputs}, {self.kept.words}, "
                 f"{self.kept.dtype}{self.note})"
             )
         if is_traced(self):

@@ -39,14 +39,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from nce_bias._checks import is_traced, refuse
-from nce_bias.engine.in_blocks import MOST_KEPT, in_blocks
+from nce_bias.engine.in_blocks import goes_in_blocks, in_blocks
 from nce_bias.engine.moments import Moments, Rows, assemble
 from nce_bias.engine.on_devices import check_split, split_over
 from nce_bias.engine.on_inputs import by_input, splits_inputs
 from nce_bias.engine.plan import ENGINES, Wish, certified, check_asked, plan_at_once
 from nce_bias.engine.shape import Plan, ask, input_rows, shape_of
 from nce_bias.golds import share_of
-from nce_bias.inner_products import InnerProducts
 from nce_bias.integrals.expectation import for_each_gold
 from nce_bias.integrals.integrand import BLOCK
 from nce_bias.losses import ExactLoss, Loss, infonce
@@ -72,6 +71,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
     compiled: bool | None = None,
     engine: str = "auto",
     devices: Sequence[Any] | None = None,
+    memory: float | int | None = None,
 ) -> Moments:
     """Exact moments of the contrastive gradient of `loss` with negatives from `sampler`.
 
@@ -106,6 +106,11 @@ def exact(  # noqa: PLR0913 (keyword-only)
         softmax over candidates (`nce_bias.engine.on_devices`). `selection`, `gradient` and `bias`
         stay where they are computed, the numbers are the same to rounding. Scores that a problem
         was given split by labels are computed where they are, without `devices`.
+    memory : float, optional
+        Bytes that the work may take, by default a quarter of what is free. Where `selection`,
+        `gradient` and `bias` of all inputs are more, or scores are streamed and more than 2^26,
+        inputs are taken in blocks under a progress bar, and the result has scalars and `by_input`
+        without these fields.
 
     Returns
     -------
@@ -143,7 +148,7 @@ def exact(  # noqa: PLR0913 (keyword-only)
     if engine not in ENGINES:
         raise refuse("engine", f"got {engine!r}", " or ".join(map(repr, ENGINES)), "Pick one.")
     assert isinstance(loss, ExactLoss)
-    if isinstance(problem.kept, InnerProducts) and problem.kept.size > MOST_KEPT:
+    if goes_in_blocks(problem, memory):
         return in_blocks(
             lambda part: exact(
                 part,
@@ -152,9 +157,11 @@ def exact(  # noqa: PLR0913 (keyword-only)
                 tolerance=tolerance,
                 split=split,
                 compiled=compiled,
+                engine=engine,
                 devices=devices,
             ),
             problem,
+            memory,
         )
     problem, inputs_apart = _on_devices(problem.dense(), devices)
     mesh = mesh_of(problem.kept)

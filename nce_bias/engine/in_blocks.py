@@ -8,23 +8,41 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from nce_bias._checks import is_traced
 from nce_bias._progress import track
+from nce_bias.engine.budget import fields_fit, scores_at_once
 from nce_bias.engine.by_input import ByInput, average, scalars
 from nce_bias.engine.moments import SCALARS, Moments
 from nce_bias.numerics.arrays import to_jax
+from nce_bias.numerics.devices import mesh_of
 from nce_bias.problem import Problem
+from nce_bias.streamed import Streamed
 
-#: Scores up to which `selection`, `gradient` and `bias` of all inputs are kept.
+#: Streamed scores up to which `selection`, `gradient` and `bias` of all inputs are kept.
 MOST_KEPT = 2**26
 
 
-def in_blocks(compute: Callable[[Problem], Moments], problem: Problem) -> Moments:
+def goes_in_blocks(problem: Problem, memory: float | int | None) -> bool:
+    """Whether inputs are too many, or scores too large, for one piece."""
+    if isinstance(problem.kept, Streamed):
+        return problem.kept.size > MOST_KEPT or not fields_fit(problem, memory)
+    several = problem.kept.ndim == 2 and len(problem.kept) > 1
+    if not several or is_traced(problem) or mesh_of(problem.kept) is not None:
+        return False
+    return not fields_fit(problem, memory)
+
+
+def in_blocks(
+    compute: Callable[[Problem], Moments], problem: Problem, memory: float | int | None = None
+) -> Moments:
     """What `compute` gives for all inputs, block by block; without the `[X, V]` fields.
+
+    As many inputs at a time as `memory` holds (`nce_bias.engine.budget`).
 
     Blocks are of one size, so that what one compiles serves all: the last is filled up with its
     own last input, whose copies are not counted.
     """
-    blocks = problem.blocks()
+    blocks = problem.blocks(scores_at_once(problem.labels, memory))
     done = []
     for block in track(blocks, "blocks of inputs"):
         filled = np.pad(block, (0, len(blocks[0]) - len(block)), mode="edge")

@@ -6,7 +6,7 @@ import pytest
 
 import nce_bias as nb
 from nce_bias import problem as problem_module
-from nce_bias.engine import _exact
+from nce_bias.engine import in_blocks
 from nce_bias.engine.by_input import average, scalars
 from nce_bias.inner_products import InnerProducts
 
@@ -95,7 +95,7 @@ def test_blocks_give_what_the_whole_gives(problem, monkeypatch):
     monkeypatch.setattr(problem_module, "BLOCK", 3 * LABELS)  # 3, 3 and 1 inputs
     entropies = np.asarray(problem.cross_entropies)
     assert np.allclose(entropies, problem.dense().cross_entropies, rtol=1e-13)
-    monkeypatch.setattr(_exact, "MOST_KEPT", 10)
+    monkeypatch.setattr(in_blocks, "MOST_KEPT", 10)
     sizes, rows = [], InnerProducts.rows
     monkeypatch.setattr(
         InnerProducts, "rows", lambda self, at: sizes.append(np.size(at)) or rows(self, at)
