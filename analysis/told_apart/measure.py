@@ -13,7 +13,8 @@ Besides, code that is none of them (`foreign`): laws or losses a little off, of 
 
 ``python -m analysis.told_apart.measure`` goes through all, a quarter of a minute each, a minute
 where many conventions have the same law, and keeps what is finished in ``build/told_apart``; names
-as arguments measure these alone. All that is there goes to `results`.
+as arguments measure these alone. All that is there goes to `results`, with the names that were
+asked about: conventions that are newer than a run are no part of what it says.
 """
 
 import itertools
@@ -184,6 +185,12 @@ def finished() -> pd.DataFrame:
     return pd.DataFrame(found[(found["fits"] > 0) | (found["asked"] == NONE)])
 
 
+def asked() -> list[str]:
+    """Conventions that were asked about in every run; a later one was in none."""
+    kept = [set(pd.read_csv(path)["asked"]) for path in KEPT.glob("*.csv")]
+    return [name for name in conventions() if all(name in names for names in kept)]
+
+
 def close() -> pd.DataFrame:
     """Pairs whose expected gradients are within 2 % of each other, up to a factor."""
     known = gradients(conventions())
@@ -224,7 +231,9 @@ def main(names: list[str]) -> None:
     fits, near = finished(), close()
     fits.to_csv(RESULTS / "fits.csv", index=False)
     near.to_csv(RESULTS / "close.csv", index=False)
-    pairs = right(fits, near, list(conventions()))
+    names = asked()
+    pd.DataFrame({"name": names}).to_csv(RESULTS / "asked.csv", index=False)
+    pairs = right(fits, near, names)
     print(f"{len(pairs)} pairs, {(pairs['right'] >= 95).sum()} of them right in 95 of {RUNS} runs")
 
 

@@ -11,7 +11,8 @@ the scores of y and of the gold, and p_i that of log w_i+,
     dE/ds_y = sum_i a_i E[pi_iy] d_iy,
     dE/ds_g = h' + sum_i a_i (E[pi_i+] p_i + sum_y E[pi_iy] e_iy)    besides what its copies have,
 
-pi_i being the shares of Z_i. Fewer independent draws are a law of the same kind with another m.
+pi_i being the shares of Z_i. Fewer independent draws are a law of the same kind with another m, and
+those of one part of a sum of samplers have that part's law.
 
 **Second moments.** The gradient is r = h' e + sum_i a_i x_i / (t Z_i), with z_i = t w_i and
 
@@ -24,7 +25,8 @@ From 1/(Z Z') = int int t t' e^{-tZ - t'Z'} dlog t dlog t', with x_i at t and x_
 
 the law tilted at z_i + z_j (`nce_bias.integrals.tilted`). Where a draw is in one of the sums
 alone, it is tilted at that one's exposures: F becomes phi(z_i + z_j)^c phi(z_i)^{m_i - c}
-phi(z_j)^{m_j - c} with c draws in both. For i = j and the same draws one integral does, from 1/Z^2
+phi(z_j)^{m_j - c} with c draws in both; parts of a sum, each in both sums or in one, factorise
+likewise. For i = j and the same draws one integral does, from 1/Z^2
 = int t^2 e^{-tZ} dlog t. Draws that both leave one out have c = m - 1 with chance 1/m, else m - 2.
 
 **Cost.** O(V N) for each log-sum and gold, and O(V N^2) for each two of them: N is 170, about 100
@@ -49,7 +51,7 @@ from nce_bias.integrals.tilted import Group, Linear, identity, product
 from nce_bias.numerics.arrays import Array, is_numpy, namespace, sum_of_nodes
 from nce_bias.numerics.leave_one_out import exposure
 from nce_bias.numerics.quadrature import CHUNK, Grid, step_for
-from nce_bias.samplers import Law
+from nce_bias.samplers import ConcatenationLaw, Law
 
 #: Relative error allowed to the rule in the plane.
 PLANE = 1e-12
@@ -65,7 +67,7 @@ class Term(eqx.Module):
     """A log-sum of one gold: its factor, log-weights and their derivatives; see the module.
 
     `draws` says how many of the first draws are in it, None for all; with `leaves` it is a mean
-    over which of the m draws is left out.
+    over which of the m draws is left out. `part` says which part of a sum of samplers alone is.
     """
 
     factor: Float[Array, ""]
@@ -76,10 +78,20 @@ class Term(eqx.Module):
     pair: Labels | None  # e
     draws: Float[Array, ""] | None
     leaves: bool = eqx.field(static=True)
+    part: int | None = eqx.field(static=True, default=None)
 
     def law(self, law: Law) -> Law:
         """That of the draws that are in it."""
+        law = part_of(law, self.part)
         return law if self.draws is None else first_draws(law, self.draws)
+
+
+def part_of(law: Law, part: int | None) -> Law:
+    """The law of one part of a sum of samplers, all of it for None."""
+    if part is None:
+        return law
+    assert isinstance(law, ConcatenationLaw)
+    return law.parts[part]
 
 
 def first_draws(law: Law, count: Float[Array, ""]) -> Law:
@@ -199,6 +211,9 @@ class LogSumsMoments(Expectation):
     def _overlaps(self, one: Term, other: Term) -> Iterator[tuple[Array | float, Laws]]:
         """Chances, and the laws of the draws in both, in the first alone, in the second alone."""
         xp, law = namespace(self.share), self.law
+        if one.part is not None or other.part is not None:
+            yield 1.0, _of_parts(law, one.part, other.part)
+            return
         if one.draws is None and other.draws is None:
             yield 1.0, (law, None, None)
             return
@@ -241,7 +256,6 @@ class LogSumsMoments(Expectation):
         at = [self._integrand(term, self.rule if line else coarse) for term in pair]
         grids, count = [one.grid for one in at], at[0].rule.nodes
         both, *alone = laws
-        assert both is not None
 
         def at_node(index):
             xp = namespace(index, unit)
@@ -253,7 +267,7 @@ class LogSumsMoments(Expectation):
             points = [_point(*each, unit) for each in zip(at, grids, where, pair, strict=True)]
             (z, x, weight), (other_z, other_x, other_weight) = points
             together = z if line else z + other_z
-            groups = [Group(both, together, True, True)]
+            groups = [] if both is None else [Group(both, together, True, True)]
             for law, own, first in zip(alone, (z, other_z), (True, False), strict=True):
                 if law is not None:
                     groups.append(Group(law, own, first, not first))
@@ -265,6 +279,19 @@ class LogSumsMoments(Expectation):
         chunk = BLOCK // self.law.size if is_numpy(self.share) else PAIRS if not line else CHUNK
         total = count if line else count**2
         return sum_of_nodes(at_node, total, max(1, chunk), grids[0].left)
+
+
+def _of_parts(law: Law, one: int | None, other: int | None) -> Laws:
+    """The laws of the parts that are in both, in the first alone, in the second alone."""
+    assert isinstance(law, ConcatenationLaw)
+    if one is None or other is None:
+        part = other if one is None else one
+        assert part is not None
+        rest = law.without(part)
+        return law.parts[part], rest if one is None else None, rest if other is None else None
+    if one == other:
+        return law.parts[one], None, None
+    return None, law.parts[one], law.parts[other]
 
 
 def _point(

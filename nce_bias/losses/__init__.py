@@ -33,7 +33,8 @@ two moments of the copies of each label. `bpr`, `one_vs_each`, `hinge`, `ccl`, `
 your own.
 
 A loss that is made of several Z is a `LogSums`: any h(s_g) + sum_i a_i log Z_i, exact too.
-`blackout`, `jackknifed_softmax`, `psl` and `smile` are such (`nce_bias.losses.named_sums`).
+`blackout`, `jackknifed_softmax`, `psl`, `smile` and `mil_nce` are such
+(`nce_bias.losses.named_sums`).
 `debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are while their floor
 is idle; how often it acts is bounded (`nce_bias.losses.floor`), and where that is too often they
 are known by Monte Carlo alone.
@@ -49,7 +50,8 @@ A loss of your own is any object with the four members of `Loss`; `monte_carlo` 
 from nce_bias.losses.additive import Additive
 from nce_bias.losses.base import Corrected, ExactLoss, Loss, check_loss
 from nce_bias.losses.binary import binary_nce, negative_sampling
-from nce_bias.losses.log_sums import LogSum, LogSums
+from nce_bias.losses.log_sum import LogSum
+from nce_bias.losses.log_sums import LogSums
 from nce_bias.losses.named import (
     bpr,
     ccl,
@@ -62,7 +64,7 @@ from nce_bias.losses.named import (
     siglip,
     spectral,
 )
-from nce_bias.losses.named_sums import blackout, jackknifed_softmax, psl, smile
+from nce_bias.losses.named_sums import blackout, jackknifed_softmax, mil_nce, psl, smile
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
     CandidateSoftmax,
@@ -111,6 +113,7 @@ __all__ = [
     "infonce",
     "jackknifed_softmax",
     "jsd",
+    "mil_nce",
     "negative_sampling",
     "nwj",
     "one_vs_each",

@@ -13,7 +13,7 @@ from nce_bias._reads import bind, reads_gold
 from nce_bias.integrals import Expectation, Rule
 from nce_bias.numerics.arrays import Array, each, is_numpy, namespace
 from nce_bias.problem import Problem
-from nce_bias.samplers import Law, Sampler
+from nce_bias.samplers import ConcatenationLaw, Law, Sampler
 from nce_bias.samplers.base import Chances
 
 #: What is taken off a score: nothing, log q, or log(m q).
@@ -34,6 +34,7 @@ class Besides(eqx.Module):
     log_counts: Float[Array, " V"] | None = None
     by_gold: Float[Array, "V V_or_1"] | None = None
     gold: Float[Array, ""] | None = None
+    law: ConcatenationLaw | None = None
 
     @property
     def coupled(self) -> bool:
@@ -57,6 +58,8 @@ class Besides(eqx.Module):
             counts = self.of(gold, self.log_counts).log_counts
             assert counts is not None
             found["log_count"] = counts[labels]
+        if self.law is not None:
+            found["slots"] = self.law.slots(gold)
         return found
 
 

@@ -28,7 +28,7 @@ from nce_bias._checks import refuse
 from nce_bias._reads import name_of, required
 from nce_bias.losses.base import Besides, Corrected
 from nce_bias.numerics.arrays import Array, is_numpy, to_numpy
-from nce_bias.samplers import Law
+from nce_bias.samplers import ConcatenationLaw, Law
 
 #: What there is to read.
 KNOWN = ("gold", "negative", "log_count", "m", "labels")
@@ -134,10 +134,12 @@ def with_besides(
     functions: list[Function],
     *,
     alone: bool = False,
+    by_part: bool = False,
 ) -> Corrected:
     """Corrected scores with what the functions read besides; as they are where that is nothing.
 
-    `alone` says that each gold is to be asked alone whatever they read.
+    `alone` says that each gold is to be asked alone whatever they read, `by_part` that parts of a
+    sum of samplers are told apart.
     """
     names = {name for function in functions for name in function.names if name != function.own}
     if not names and not alone:
@@ -146,5 +148,6 @@ def with_besides(
     if "log_count" in names:
         chances = law.log_chances(len(scores), True)
         counts, by_gold = law.log_counts(scores) if chances is None else chances[1:]
-    besides = Besides(m, len(scores), alone or "gold" in names, counts, by_gold)
+    parts = law if by_part and isinstance(law, ConcatenationLaw) else None
+    besides = Besides(m, len(scores), alone or "gold" in names, counts, by_gold, law=parts)
     return Corrected(corrected.gold, corrected.negatives, corrected.by_gold, besides)

@@ -14,100 +14,18 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
-from nce_bias._reads import required
-from nce_bias.integrals import LogSumsMoments, Rule, Term
+from nce_bias.integrals import LogSumsMoments, Rule
 from nce_bias.losses.additive import check_corrections
-from nce_bias.losses.base import Besides, Corrected, check_gold, correct
+from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.functions import Function, with_besides
-from nce_bias.numerics.arrays import Array, namespace
+from nce_bias.losses.log_sum import LogSum
+from nce_bias.numerics.arrays import namespace
 from nce_bias.problem import Problem
-from nce_bias.samplers import Law, Sampler
-
-
-class LogSum(eqx.Module):
-    """One log-sum of a `LogSums`: factor times log of the gold's weight and the negatives'.
-
-    Parameters
-    ----------
-    factor : number, or a function of m and labels
-        a.
-    negative : callable
-        log w. Its parameters say what it reads (`nce_bias.losses.functions`).
-    gold : callable, optional
-        log w_+; without it the gold is no part of the sum.
-    draws : number, or a function of m, optional
-        How many of the first draws are in it; default all. Independent draws alone.
-    leaves_one_out : bool
-        Whether it is the mean of the log-sums of all draws but one, over which one it is.
-
-    Raises
-    ------
-    ValueError
-        A function that reads what there is not; both `draws` and `leaves_one_out`.
-
-    Examples
-    --------
-    >>> LogSum(-1.0, lambda s: s).leaves_one_out
-    False
-    """
-
-    factor: Any
-    negative: Function
-    gold: Function | None
-    draws: Any
-    leaves_one_out: bool = eqx.field(static=True)
-
-    def __init__(
-        self,
-        factor: float | Callable[..., Any],
-        negative: Callable[..., Any],
-        gold: Callable[..., Any] | None = None,
-        *,
-        draws: int | Callable[..., Any] | None = None,
-        leaves_one_out: bool = False,
-    ) -> None:
-        if draws is not None and leaves_one_out:
-            raise refuse(
-                "draws",
-                f"got {draws!r} beside leaves_one_out=True",
-                "one of them",
-                "All but one draw are draws=lambda m: m - 1, or the mean over which one it is.",
-            )
-        self.factor, self.draws, self.leaves_one_out = factor, draws, leaves_one_out
-        self.negative = Function.of("log-sum", negative, "negative")
-        self.gold = None if gold is None else Function.of("log-sum", gold, "gold")
-
-    @property
-    def partial(self) -> bool:
-        """Whether there are draws that are not in it."""
-        return self.draws is not None or self.leaves_one_out
-
-    def count(self, m: Any, labels: int) -> Any:
-        """How many draws are in it, None for all."""
-        if self.leaves_one_out:
-            return m - 1
-        return None if self.draws is None else amount(self.draws, m, labels)
-
-    def value(self, given: dict[str, Any], present: Bool[Array, " m"]) -> Float[Array, ""]:
-        """On one candidate set."""
-        logs = jnp.where(present, self.negative(given), -jnp.inf)
-        own = -jnp.inf if self.gold is None else self.gold(given)
-        own = jnp.broadcast_to(jnp.asarray(own, logs.dtype), (1,))
-        slots = jnp.arange(len(logs))
-        if self.leaves_one_out:
-            rows = jnp.where(slots == slots[:, None], -jnp.inf, logs)
-            rows = jnp.concatenate([jnp.broadcast_to(own, (len(logs), 1)), rows], axis=1)
-            found = jnp.mean(jax.nn.logsumexp(rows, axis=1))
-        else:
-            count = self.count(given["m"], given["labels"])
-            logs = logs if count is None else jnp.where(slots < count, logs, -jnp.inf)
-            found = jax.nn.logsumexp(jnp.concatenate([own, logs]))
-        return amount(self.factor, given["m"], given["labels"]) * found
+from nce_bias.samplers import Concatenation, Law, Sampler
 
 
 class LogSums(eqx.Module):
@@ -208,7 +126,12 @@ class LogSums(eqx.Module):
                 "Draw by nb.iid, or take a loss without `draws` and `leaves_one_out`.",
             )
         found = correct(scores, law, m, *self.corrections, self.inclusion)
-        return with_besides(found, law, m, self._functions, alone=True)
+        return with_besides(found, law, m, self._functions, alone=True, by_part=self._by_part)
+
+    @property
+    def _by_part(self) -> bool:
+        """Whether a log-sum is of some parts of `a + b` alone."""
+        return any(term.part is not None for term in self.terms)
 
     def expectation(
         self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
@@ -220,8 +143,7 @@ class LogSums(eqx.Module):
         rest = (zero, zero)
         if self.gold is not None:
             rest = self.gold.curve(corrected.gold, besides)[:2]
-        drawn = law.counts(share) > 0
-        terms = tuple(_term(term, corrected, besides, drawn) for term in self.terms)
+        terms = tuple(term.of(corrected, besides, law, share) for term in self.terms)
         return LogSumsMoments(share=share, law=law, terms=terms, rest=rest, rule=rule)
 
     def value(
@@ -240,50 +162,31 @@ class LogSums(eqx.Module):
         """Refuse a gold whose own correction is log 0, and a log-sum that may be empty."""
         if self.corrections[0] != "none":
             check_gold(self.name, problem, sampler)
-        if sampler.may_be_empty and any(term.gold is None for term in self.terms):
+        for term in self.terms:
+            drawn = self._drawn_by(sampler, term)
+            if term.gold is None and drawn.may_be_empty:
+                raise refuse(
+                    "loss",
+                    f"{self.name} has a log-sum of the negatives alone, and {drawn!r} may have "
+                    "none",
+                    "a sampler that always has a negative",
+                    'Use hits="exclude" or nb.without_replacement.',
+                )
+
+    def _drawn_by(self, sampler: Sampler, term: LogSum) -> Sampler:
+        """What draws the negatives of a log-sum; ValueError where there is no such part."""
+        if term.part is None:
+            return sampler
+        parts = sampler.parts if isinstance(sampler, Concatenation) else ()
+        if term.part >= len(parts):
+            has = f"{len(parts)} parts" if parts else "no parts"
             raise refuse(
                 "loss",
-                f"{self.name} has a log-sum of the negatives alone, and {sampler!r} may have none",
-                "a sampler that always has a negative",
-                'Use hits="exclude" or nb.without_replacement.',
+                f"{self.name} has a log-sum of part {term.part}, and {sampler!r} has {has}",
+                "a sum of samplers, parts numbered from 0",
+                "For example nb.listed('positives', m=5) + nb.iid(nb.uniform(), 64).",
             )
+        return parts[term.part]
 
     def __repr__(self) -> str:
         return self.name
-
-
-def _term(term: LogSum, corrected: Corrected, besides: Besides, drawn: Bool[Array, " V"]) -> Term:
-    """The log-weights of one log-sum and their derivatives; none for what this gold never has."""
-    xp = namespace(corrected.gold, drawn)
-    zero = xp.zeros_like(corrected.gold)
-    own, by_own = xp.full_like(zero, -xp.inf), zero
-    if term.gold is not None:
-        own, by_own = term.gold.curve(corrected.gold, besides)[:2]
-    log_weights, slope, pair = term.negative.curve(corrected.negatives, besides)
-    never = xp.isneginf(log_weights) | ~drawn
-    return Term(
-        factor=xp.asarray(amount(term.factor, besides.m, besides.labels), zero.dtype),
-        log_gold=own,
-        log_negative=xp.where(never, -xp.inf, log_weights),
-        by_own=xp.where(xp.isneginf(own), 0.0, by_own),
-        slope=xp.where(never, 0.0, slope),
-        pair=None if pair is None else xp.where(never, 0.0, pair),
-        draws=term.count(besides.m, besides.labels),
-        leaves=term.leaves_one_out,
-    )
-
-
-def amount(value: Any, m: Any, labels: int) -> Any:
-    """A number, or what a function makes of m and labels, by their names."""
-    if not callable(value):
-        return value
-    names = required(value)
-    given = {"m": m, "labels": labels}
-    if names is None or not set(names) <= set(given):
-        raise refuse(
-            "log-sum",
-            f"a number of it reads {names}",
-            "a function of m and labels",
-            "For example lambda m: m + 1.",
-        )
-    return value(*(given[name] for name in names))

@@ -7,6 +7,7 @@ loss                     formula                                 source
 `jackknifed_softmax`     -s_g + m L - (m - 1) mean_k L_(k)       Nowozin (2018), order 1
 `psl(temperature)`       log sum_k sigma(s_k - s_g)^{1/tau}      Yang et al. (2024), as we read it
 `smile(clip)`            -s_g + log mean_k e^{[s_k]}             Song & Ermon (2020), the value
+`mil_nce`                log Z - log Z_positives                 Miech et al. (2020)
 =======================  ======================================  ===============================
 
 BlackOut's log(1 - pi(k)) is log Z without draw k less log Z, so the loss is
@@ -22,6 +23,12 @@ draw k, and the jackknife leaves a bias of the order 1/m^2. With one draw it is 
 [s] is s clipped to [-clip, clip]. SMILE takes the gradient of another estimate in the authors'
 code. PSL is with sigma the logistic function, the paper's tanh(d / 2) + 1 but for a factor.
 
+Z_positives of `mil_nce` is of the gold and of the first part of a sum of samplers, which draws or
+lists the other positives of the input; Z is of all. Divided by how many positives there are, it is
+SupCon with the mean inside the logarithm (Khosla et al., 2020), of the same gradient. With the mean
+outside, every positive is a gold in its turn and the others are candidates like negatives: that is
+`nb.infonce`, the positives a part of the sum.
+
 Fewer draws than all are independent ones: `blackout` and `jackknifed_softmax` need `iid`.
 """
 
@@ -33,7 +40,8 @@ import jax
 import jax.numpy as jnp
 
 from nce_bias._checks import refuse
-from nce_bias.losses.log_sums import LogSum, LogSums
+from nce_bias.losses.log_sum import LogSum
+from nce_bias.losses.log_sums import LogSums
 
 
 def _negated(gold):
@@ -70,6 +78,8 @@ jackknifed_softmax = LogSums(
     _negated,
     ("none", "log_q"),
 )
+
+mil_nce = LogSums("mil_nce", [LogSum(1.0, _same, _same), LogSum(-1.0, _same, _same, part=0)])
 
 
 def psl(temperature: float = 0.1) -> LogSums:

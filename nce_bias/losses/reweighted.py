@@ -46,7 +46,8 @@ from nce_bias._checks import refuse
 from nce_bias.integrals import LogSumsMoments, Rule
 from nce_bias.losses.base import Corrected
 from nce_bias.losses.floor import certify, floor_of
-from nce_bias.losses.log_sums import LogSum, LogSums
+from nce_bias.losses.log_sum import LogSum
+from nce_bias.losses.log_sums import LogSums
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.problem import Problem
 from nce_bias.samplers import Law, Sampler

@@ -212,3 +212,15 @@ def halves(m: int) -> tuple[int, int]:
             "m", f"got {m}, of two kinds", "2 or more, half of each kind", "Pass m=2 or more."
         )
     return m - m // 2, m // 2
+
+
+def batch_of(m: int, each: int) -> int:
+    """Rows of a batch in which m negatives are what the other rows bring, `each` from one."""
+    if m % each:
+        raise refuse(
+            "m",
+            f"got {m}, and every other row of a batch brings {each}",
+            f"a multiple of {each}",
+            f"Pass m={m + each - m % each}, of {m // each + 2} rows.",
+        )
+    return m // each + 1

@@ -32,6 +32,7 @@ SIDES = {
     "pagerank": "how near the label is to the input by personalised PageRank",
     "shortlist": "1 for every label of the input's shortlist, 0 for the others",
     "seen_in_slot": "1 for every entity seen in this slot of the relation, 0 for the others",
+    "mined": "the number of the label mined for each label as a gold, -1 for none",
     "neighbours": "1 for every entity within k steps of the input's entity, 0 for the others",
 }
 

@@ -53,6 +53,7 @@ def example() -> Problem:
             "pagerank": [0.3, 0.4, 0.2, 0.1],
             "shortlist": [1, 1, 1, 0],
             "seen_in_slot": [1, 1, 0, 1],
+            "mined": [1, 2, 0, 2],
             "neighbours": [1, 1, 1, 0],
         },
     )

@@ -6,6 +6,8 @@ from nce_bias.losses import (
     Loss,
     binary_nce,
     blackout,
+    hinge,
+    infonce,
     jackknifed_softmax,
     negative_sampling,
     one_vs_each,
@@ -20,13 +22,14 @@ from nce_bias.presets._losses import log_bound, u_max
 from nce_bias.presets._score_proposals import beyond_best, kernel
 from nce_bias.presets._side_proposals import (
     among,
+    outside,
     popular_softmax_of,
     proportional_to,
     sides,
     softmax_of,
 )
 from nce_bias.proposals import log_uniform, model, popularity, uniform
-from nce_bias.samplers import Sampler, iid, top, until_distinct, without_replacement
+from nce_bias.samplers import Sampler, best_of, iid, top, until_distinct, without_replacement
 
 row = partial(Convention, family="language_models")
 ROWS = [
@@ -296,6 +299,24 @@ ROWS = [
         source="Jain et al. (2019), Slice; You et al. (2019), AttentionXML",
         differs="All of the shortlist is taken: that is m = its length without the gold.",
         sides=sides("shortlist"),
+    ),
+    row(
+        name="stochastic_negative_mining",
+        year=2019,
+        of=lambda m, times=4, margin=1.0: (best_of(iid(uniform(), times * m), m), hinge(margin)),
+        words="the m best by score of times m wrong labels, uniform; hinge of each",
+        source="Reddi et al. (2019), with a pairwise loss; how many are drawn is the user's",
+    ),
+    row(
+        name="dexml",
+        year=2024,
+        of=lambda m: (iid(outside("positives"), m), infonce),
+        words="a softmax for each right label beside m draws, uniform over labels that are not "
+        "right, the other right ones in no denominator",
+        source="Gupta et al. (2024), DEXML, decoupled softmax",
+        status=READ,
+        differs="All labels that are not right are in it, where that can be afforded.",
+        sides=sides("positives"),
     ),
 ]
 

@@ -3,11 +3,11 @@
 from functools import partial
 
 from nce_bias.losses import bpr, infonce
-from nce_bias.presets._convention import IN_BATCH, READ, Convention, halves, rest
+from nce_bias.presets._convention import IN_BATCH, READ, Convention, batch_of, halves, rest
 from nce_bias.presets._score_proposals import ambiguous_best
 from nce_bias.presets._side_proposals import below_gold_by, best_by, sides
 from nce_bias.proposals import model, popularity, uniform
-from nce_bias.samplers import Sampler, iid, top, without_replacement
+from nce_bias.samplers import Sampler, iid, in_batch, top, without_replacement
 
 row = partial(Convention, family="retrieval")
 ROWS = [
@@ -90,7 +90,7 @@ ROWS = [
         "the scores",
         status=READ,
         differs="Its sampler NO_DUPLICATES changes the law; with hard negatives all rows share "
-        "them.",
+        "them: dpr. With both directions in one softmax the gold stands there twice.",
         popular=True,
         same_as="in_batch_infonce",
     ),
@@ -101,9 +101,24 @@ ROWS = [
         words="passages of the batch's other questions, hits kept, no correction",
         source="Karpukhin et al. (2020), in-batch negatives alone",
         status=READ,
-        differs="The default adds a BM25 negative to each row, which all rows of the batch share.",
+        differs="The default adds a BM25 negative to each row, which all rows of the batch share: "
+        "dpr.",
         popular=True,
         same_as="in_batch_infonce",
+    ),
+    row(
+        name="dpr",
+        year=2020,
+        of=lambda m: (in_batch(batch_of(m, 2), hard="mined"), infonce),
+        words="golds of the m / 2 other rows and the passage mined for each, all shared by the "
+        "batch, and the one mined for the row's own gold; no correction",
+        source="Karpukhin et al. (2020), in-batch negatives and one of BM25; Sentence "
+        "Transformers, MultipleNegativesRankingLoss with triplets; supervised SimCSE (2021)",
+        status=READ,
+        differs="Passages are mined for questions: here for golds, as where each has one question. "
+        "Other rows are independent draws.",
+        popular=True,
+        sides=sides("mined"),
     ),
     row(
         name="blink",

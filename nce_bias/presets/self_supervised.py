@@ -1,7 +1,9 @@
 """Self-supervised and multimodal learning, and estimates of mutual information.
 
 An image's own other view is the gold, the others' views the negatives; here one view of each, drawn
-independently. Cosines are divided by their temperature before they are scores.
+independently, but in `simclr` and
+`decoupled_views`, whose labels are views. Cosines are divided by their temperature
+before they are scores.
 """
 
 from functools import partial
@@ -13,12 +15,13 @@ from nce_bias.losses import (
     hinge,
     infonce,
     jsd,
+    mil_nce,
     nwj,
     siglip,
     smile,
     spectral,
 )
-from nce_bias.presets._convention import IN_BATCH, READ, Convention
+from nce_bias.presets._convention import IN_BATCH, READ, Convention, batch_of
 from nce_bias.presets._losses import (
     decoupled,
     donsker_varadhan,
@@ -28,12 +31,22 @@ from nce_bias.presets._losses import (
     tuba,
 )
 from nce_bias.presets._score_proposals import rank_shares
+from nce_bias.presets._side_proposals import popular_outside, sides
 from nce_bias.proposals import popularity, uniform
-from nce_bias.samplers import Sampler, iid
+from nce_bias.samplers import Sampler, best_of, iid, in_batch, listed
 
 
 def _batch(m: int) -> Sampler:
     return iid(popularity(), m, hits="keep")
+
+
+def _known(negatives: Sampler, positives: int) -> Sampler:
+    """With the other positives of the input."""
+    return listed("positives", positives) + negatives
+
+
+#: Of rows in which the other positives are candidates too.
+POSITIVES = "All known positives of the input are there: in a batch some are."
 
 
 row = partial(Convention, family="self_supervised", popular=True)
@@ -57,6 +70,62 @@ ROWS = [
         source="Zhai et al. (2023); big_vision",
         status=READ,
         differs=f"t and b are learned, from the defaults on. {IN_BATCH}",
+    ),
+    row(
+        name="simclr",
+        year=2020,
+        of=lambda m: (in_batch(batch_of(m, 2), views=2), infonce),
+        words="both views of the m / 2 other images of a batch and the image's own other view in "
+        "one softmax; labels are views, those of an image one after the other, inputs views too",
+        source="Chen et al. (2020), NT-Xent; lightly NTXentLoss, optax.losses.ntxent, "
+        "pytorch-metric-learning SelfSupervisedLoss",
+        status=READ,
+        differs="Images of an epoch do not repeat: nb.in_batch(size, views=2, counts=...) is that.",
+    ),
+    row(
+        name="supcon",
+        year=2020,
+        of=lambda m, positives=8: (
+            _known(iid(popular_outside("positives"), m), positives),
+            infonce,
+        ),
+        words="the mean over an input's positives outside of the logarithm: each is the gold in "
+        "its turn, the others are candidates beside m golds of other classes",
+        source="Khosla et al. (2020), L_out; HobbitLong/SupContrast",
+        status=READ,
+        differs=f"The code multiplies by a ratio of temperatures. {POSITIVES}",
+        sides=sides("positives"),
+    ),
+    row(
+        name="supcon_in",
+        year=2020,
+        of=lambda m, positives=8: (
+            _known(iid(popular_outside("positives"), m), positives),
+            mil_nce,
+        ),
+        words="the mean over an input's positives inside of the logarithm, m golds of other "
+        "classes beside them in the denominator",
+        source="Khosla et al. (2020), L_in, but for the logarithm of how many positives there are",
+        differs=POSITIVES,
+        sides=sides("positives"),
+    ),
+    row(
+        name="mil_nce",
+        year=2020,
+        of=lambda m, positives=8: (_known(_batch(m), positives), mil_nce),
+        words="the sum of a bag of positives over the same sum with m golds of other clips",
+        source="Miech et al. (2020), MIL-NCE, one of two directions",
+        status=READ,
+        differs="The code's denominator joins rows and columns, and has the positives twice.",
+        sides=sides("positives"),
+    ),
+    row(
+        name="vse_plus_plus",
+        year=2018,
+        of=lambda m, times=4, margin=0.2: (best_of(in_batch(times * m + 1), m), hinge(margin)),
+        words="the m best of the golds of times m other pairs, m = 1 in the paper; hinge",
+        source="Faghri et al. (2018), VSE++, one of two directions; the batch is the user's",
+        differs=IN_BATCH,
     ),
     row(
         name="debiased_contrastive",
@@ -116,6 +185,16 @@ ROWS = [
         status=READ,
         differs="No scores are best for a label of large pop(y|x): they grow without end; the code "
         "masks by adding the logarithm of 1e-45.",
+    ),
+    row(
+        name="decoupled_views",
+        year=2022,
+        of=lambda m: (in_batch(batch_of(m, 2), views=2), decoupled),
+        words="both views of the m / 2 other images in the softmax, the image's own other view "
+        "not; labels and inputs are views",
+        source="Yeh et al. (2022), DCL; lightly DCLLoss",
+        status=READ,
+        differs="Images of an epoch do not repeat, as in simclr.",
     ),
     row(
         name="flatnce",

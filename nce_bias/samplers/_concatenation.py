@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from nce_bias.numerics.arrays import each, namespace
+from nce_bias.numerics.arrays import Array, each, namespace
 from nce_bias.numerics.leave_one_out import sum_without_each
 from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
@@ -116,6 +116,16 @@ class ConcatenationLaw(Law):
         keys = jax.random.split(key, len(self.parts))
         draws = [part.draw(k, gold) for part, k in zip(self.parts, keys, strict=True)]
         return jnp.concatenate([d[0] for d in draws]), jnp.concatenate([d[1] for d in draws])
+
+    def slots(self, gold: Int[Array, ""]) -> tuple[int, ...]:
+        """How many slots of a draw each part has."""
+        key = jax.random.key(0)
+        drawn = (jax.eval_shape(part.draw, key, gold)[0] for part in self.parts)
+        return tuple(labels.shape[0] for labels in drawn)
+
+    def without(self, part: int) -> ConcatenationLaw:
+        """Of the other parts."""
+        return ConcatenationLaw((*self.parts[:part], *self.parts[part + 1 :]))
 
 
 def _coincidences_between(

@@ -11,6 +11,8 @@ rows and with those it was mined for, once in each, so its copies from m = B - 1
 mu_y = m sum_{u brings y} p_u and E[n_y (n_y - 1)] = (1 - 1/m) mu_y^2. Those in H(g) have one more:
 their coincidences are larger by 2 mu_y.
 
+`h` = 1 may be a side of the problem that numbers a label for each.
+
 A gold may be mined for another row, and is then a candidate twice, as it is where another row has
 the same gold.
 
@@ -19,13 +21,17 @@ Source: Karpukhin et al. (2020), section 3.2.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
+from nce_bias._checks import refuse
+from nce_bias._reads import Declared, proposal
 from nce_bias.numerics.arrays import Array, is_numpy, namespace
+from nce_bias.problem import Problem
 from nce_bias.samplers._iid import IidLaw
 from nce_bias.samplers.base import Copies, Labels, Law, Present
 
@@ -121,3 +127,62 @@ class HardRowsLaw(Law):
         labels = jnp.concatenate([rows, mined])
         none = labels == self.mined.shape[0]
         return jnp.where(none, 0, labels), ~none
+
+
+class MinedBySide(eqx.Module):
+    """The labels `[V, 1]` that a side numbers; V for none."""
+
+    portable: ClassVar[bool] = True
+    side: str = eqx.field(static=True)
+
+    def __call__(self, side):
+        xp = namespace(side)
+        numbers = side.astype(int)
+        return xp.where(numbers < 0, side.shape[-1], numbers)[:, None]
+
+    def __repr__(self) -> str:
+        return self.side
+
+
+def mined_by_side(side: str) -> Declared:
+    """What reads the labels mined for each label, one each, in a side."""
+    return proposal(MinedBySide(side), (side,))
+
+
+def check_mined_by_side(mined: Any, problem: Problem) -> None:
+    """Refuse a side that numbers no labels."""
+    (name,) = mined.reads
+    rows = np.atleast_2d(np.asarray(problem.sides[name]))
+    if not np.array_equal(rows, np.rint(rows)):
+        raise refuse(
+            f"side {name!r}",
+            "has numbers that are not whole",
+            "the number of the label mined for each label, -1 for none",
+            "Give numbers of labels, as its columns are numbered.",
+        )
+    for row in rows.astype(int):
+        check_mined(row[:, None])
+
+
+def check_mined(hard: Any) -> np.ndarray:
+    """Labels `[V, h]`, distinct in each row and not its own; V for none."""
+    found = np.asarray(hard)
+    if found.ndim != 2 or found.dtype.kind not in "iu":
+        raise refuse(
+            "hard",
+            f"got {found.dtype} of shape {found.shape}",
+            "integers [V, h], the labels mined for each label",
+            "Give -1 where there are fewer than h.",
+        )
+    labels, own = len(found), np.arange(len(found))[:, None]
+    alike = (found[:, :, None] == found[:, None, :]) & (found >= 0)[:, None, :]
+    wrong = (found < -1) | (found >= labels) | (found == own) | (alike.sum(axis=2) > 1)
+    if wrong.any():
+        row, place = (int(i) for i in np.argwhere(wrong)[0])
+        raise refuse(
+            "hard",
+            f"got {found[row, place]} at place {place} of label {row}",
+            f"labels from 0 to {labels - 1}, none twice and not the label itself, or -1",
+            "Take golds and repetitions out of what was mined.",
+        )
+    return np.where(found < 0, labels, found)

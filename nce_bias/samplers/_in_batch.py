@@ -21,7 +21,8 @@ and likewise in an epoch, with counts of images (`BlocksLaw`). NT-Xent has r = 2
 every image occurs once, and 2 B inputs; the view that is the input itself is no candidate.
 
 **Hard negatives.** In dense retrieval a row brings labels mined for its gold as well, and its own
-are candidates for certain: ``hard``, `HardRowsLaw`. A law by gold would not know the others'.
+are candidates for certain: ``hard``, `HardRowsLaw`. A law by gold would not know the others'. Where
+one label is mined for each, it may be a side of the problem.
 
 **Hits.** Another row may have the same gold. Most code leaves it: the gold is a candidate twice
 ("keep"). Code that compares ids drops it ("mask"), with views all of that row's. A row cannot be
@@ -40,6 +41,7 @@ Source: Hidasi et al. (2016), Henderson et al. (2017) for the rows; Chen et al. 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -53,7 +55,12 @@ from nce_bias.problem import Problem
 from nce_bias.samplers._batch import OtherRows
 from nce_bias.samplers._blocks import BlocksLaw
 from nce_bias.samplers._epoch import EpochLaw
-from nce_bias.samplers._hard_rows import HardRowsLaw
+from nce_bias.samplers._hard_rows import (
+    HardRowsLaw,
+    check_mined,
+    check_mined_by_side,
+    mined_by_side,
+)
 from nce_bias.samplers._iid import IidLaw
 from nce_bias.samplers.base import Batch, Law, Sampler
 
@@ -71,11 +78,12 @@ class InBatch(Sampler):
     counts: Array | None = None
     total: int = eqx.field(static=True, default=0)
     repeats: bool = eqx.field(static=True, default=True)
-    hard: Array | None = None
+    hard: Array | Callable[..., Any] | None = None
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
-        if self.hard is not None:
-            return HardRowsLaw(self._independent(popularity), self.hard)
+        hard = self._mined(scores, popularity)
+        if hard is not None:
+            return HardRowsLaw(self._independent(popularity), hard)
         if self.counts is None:
             rows = self._independent(popularity)
         else:
@@ -83,6 +91,10 @@ class InBatch(Sampler):
             drops = self.hits == "mask" and self.repeats
             rows = EpochLaw(occurs, self.size - 1, self.total, drops)
         return rows if self.views == 1 else BlocksLaw(rows, self.views)
+
+    def _mined(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Any:
+        """The labels mined for each label, `[V, h]`."""
+        return self.hard(scores, popularity) if callable(self.hard) else self.hard
 
     def _independent(self, popularity: Float[Array, " V"]) -> IidLaw:
         """The other rows' blocks, from the popularity of their labels."""
@@ -102,7 +114,8 @@ class InBatch(Sampler):
             rows = self._independent(popularity)
             others = eqx.tree_at(lambda law: law.m, rows, self.size - 2)
         masked = self.hits == "mask"
-        return OtherRows(others, self.counts, self.hard, self.views, self.total, masked)
+        hard = self._mined(scores, popularity)
+        return OtherRows(others, self.counts, hard, self.views, self.total, masked)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         if self.counts is not None and self.may_be_empty:
@@ -138,7 +151,10 @@ class InBatch(Sampler):
                 "labels that are whole blocks, those of a block one after the other",
                 "Order the labels by image, each with all its views.",
             )
-        if self.hard is not None and len(self.hard) != problem.labels:
+        if callable(self.hard):
+            if not is_traced(problem):
+                check_mined_by_side(self.hard, problem)
+        elif self.hard is not None and len(self.hard) != problem.labels:
             raise refuse(
                 "hard",
                 f"got {len(self.hard)} rows for {problem.labels} labels",
@@ -170,7 +186,9 @@ class InBatch(Sampler):
         views = "" if self.views == 1 else f", views={self.views}"
         counts = "" if self.counts is None else f", counts=[{len(self.counts)}]"
         hits = "" if self.hits == "keep" else f", hits={self.hits!r}"
-        hard = "" if self.hard is None else f", hard=[{', '.join(map(str, self.hard.shape))}]"
+        shape = getattr(self.hard, "shape", None)
+        table = repr(repr(self.hard)) if shape is None else f"[{', '.join(map(str, shape))}]"
+        hard = "" if self.hard is None else f", hard={table}"
         return f"in_batch({self.size}{views}{counts}{hits}{hard})"
 
 
@@ -192,9 +210,9 @@ def in_batch(
     hits : {"keep", "mask"}
         What becomes of another row with the same gold (of the same image): it stays a candidate, or
         it is dropped.
-    hard : integers [V, h], optional
-        Labels mined for each label as a gold, which every row brings besides; -1 for none. For
-        independent rows of one view, hits kept.
+    hard : integers [V, h] or str, optional
+        Labels mined for each label as a gold, which every row brings besides; -1 for none. Or the
+        name of a side that numbers one for each. For independent rows of one view, hits kept.
 
     Returns
     -------
@@ -251,33 +269,13 @@ def in_batch(
                 "independent rows of one view, hits kept",
                 "Leave the others out, or draw them by a loop of your own.",
             )
-        mined = _mined(hard)
-        m, given = (1 + mined.shape[1]) * m + mined.shape[1], {"hard": jnp.asarray(mined)}
+        if isinstance(hard, str):
+            mined, each = mined_by_side(hard), 1
+        else:
+            mined = jnp.asarray(check_mined(hard))
+            each = mined.shape[1]
+        m, given = (1 + each) * m + each, {"hard": mined}
     return InBatch(m=m, size=size, views=views, hits=hits, **given)
-
-
-def _mined(hard: Any) -> np.ndarray:
-    """Labels `[V, h]`, distinct in each row and not its own; V for none."""
-    found = np.asarray(hard)
-    if found.ndim != 2 or found.dtype.kind not in "iu":
-        raise refuse(
-            "hard",
-            f"got {found.dtype} of shape {found.shape}",
-            "integers [V, h], the labels mined for each label",
-            "Give -1 where there are fewer than h.",
-        )
-    labels, own = len(found), np.arange(len(found))[:, None]
-    alike = (found[:, :, None] == found[:, None, :]) & (found >= 0)[:, None, :]
-    wrong = (found < -1) | (found >= labels) | (found == own) | (alike.sum(axis=2) > 1)
-    if wrong.any():
-        row, place = (int(i) for i in np.argwhere(wrong)[0])
-        raise refuse(
-            "hard",
-            f"got {found[row, place]} at place {place} of label {row}",
-            f"labels from 0 to {labels - 1}, none twice and not the label itself, or -1",
-            "Take golds and repetitions out of what was mined.",
-        )
-    return np.where(found < 0, labels, found)
 
 
 def _whole(counts: Any) -> np.ndarray:

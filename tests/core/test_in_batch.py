@@ -350,6 +350,37 @@ def test_triplets_over_parameters():
     assert float(found.variance) == pytest.approx(float(alone.variance), abs=1e-11)
 
 
+ONE_EACH = np.array([1.0, 2, -1, 2])
+
+
+def test_labels_mined_for_each_may_be_a_side():
+    table = nb.exact(PROBLEM, nb.in_batch(3, hard=ONE_EACH.astype(int)[:, None]))
+    sampler = nb.in_batch(3, hard="mined")
+    for side in (ONE_EACH, ONE_EACH[None]):
+        rows = nb.Problem(
+            SCORES if side.ndim == 1 else SCORES[None],
+            POPULATION if side.ndim == 1 else POPULATION[None],
+            popularity=POPULARITY,
+            sides={"mined": side},
+        )
+        for compiled in (False, True):
+            found = nb.exact(rows, sampler, compiled=compiled)
+            assert float(found.loss) == pytest.approx(float(table.loss), abs=1e-14)
+    assert repr(sampler) == "in_batch(3, hard='mined')" and sampler.m == 5
+    found = nb.monte_carlo(rows, sampler, key=0, draws=4000)
+    assert abs(float(found.loss - table.loss)) < 4.5 * float(found.standard_errors["loss"])
+    for message, number in {
+        "side 'mined': has numbers that are not whole; expected the number of the label mined for "
+        "each label, -1 for none. Give numbers of labels, as its columns are numbered.": 0.5,
+        "hard: got 1 at place 0 of label 1; expected labels from 0 to 3, none twice and not the "
+        "label itself, or -1. Take golds and repetitions out of what was mined.": 1.0,
+    }.items():
+        given = nb.Problem(SCORES, POPULATION, POPULARITY, sides={"mined": np.full(4, number)})
+        with pytest.raises(ValueError) as refused:
+            nb.exact(given, sampler)
+        assert str(refused.value) == message
+
+
 def test_names():
     every = nb.in_batch(4, 2, [3, 4], "mask")
     assert repr(every) == "in_batch(4, views=2, counts=[2], hits='mask')"

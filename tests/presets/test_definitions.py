@@ -20,12 +20,21 @@ OPTIONS = {name: given for module in MODULES for name, given in module.OPTIONS.i
 BY_TRIES = {"tf_sampled_softmax": ("mask", False), "tf_nce": ("keep", True)}
 #: Two integrals in a row, sums of a few hundred terms of order 1 and the oracle's own rounding.
 ROUNDING = 1e-10
-PROBLEM = nb.Problem(listing.SCORES, listing.POPULATION, listing.POPULARITY, sides=listing.SIDES)
+VIEWS = self_supervised.VIEWS
+
+
+def problem(views=1):
+    numbers = (listing.SCORES, listing.POPULATION, listing.POPULARITY)
+    given = [listing.padded(row, views) for row in numbers]
+    return nb.Problem(*given, sides=listing.SIDES if views == 1 else None)
+
+
+PROBLEM = problem()
 
 
 def expected_of(name):
     if name in DEFINITIONS:
-        return listing.moments(*DEFINITIONS[name])
+        return listing.moments(*DEFINITIONS[name], views=VIEWS.get(name, 1))
     hits, binary = BY_TRIES[name]
     listed = distinct.until_distinct(language_models.INDEX, listing.M, hits, corrected=True)
     return distinct.moments(listing.SCORES, listing.POPULATION, listed, binary=binary)
@@ -33,7 +42,8 @@ def expected_of(name):
 
 @pytest.mark.parametrize("name", nb.presets.PRESETS)
 def test_a_convention_is_what_its_source_says(name):
-    found = nb.preset(name, listing.M, **OPTIONS.get(name, {})).exact(PROBLEM)
+    given = problem(VIEWS[name]) if name in VIEWS else PROBLEM
+    found = nb.preset(name, listing.M, **OPTIONS.get(name, {})).exact(given)
     expected = expected_of(name)
     for field in ("loss", "gradient", "bias_norm", "cosine", "variance", "coverage"):
         mine, truth = np.asarray(getattr(found, field)), getattr(expected, field)
@@ -69,6 +79,18 @@ MISREAD = {
     "complementary_sum": (listing.iid(listing.UNIFORM), listing.sampled_softmax),
     "horvitz_thompson": (listing.distinct(listing.POPULARITY), listing.sampled_softmax),
     "mixed_50": (listing.iid(listing.MODEL), listing.infonce),
+    "simclr": (listing.iid(listing.padded(listing.POPULARITY, 2), "keep"), listing.infonce),
+    "decoupled_views": (self_supervised.views, listing.infonce),
+    "supcon": (self_supervised.CLASSES, self_supervised.mil_nce),
+    "supcon_in": (self_supervised.CLASSES, listing.infonce),
+    "mil_nce": (listing.BATCH, listing.infonce),
+    "dpr": (
+        listing.both(
+            listing.iid(listing.POPULARITY, "keep", m=1),
+            lambda gold: ("listed", [np.int_(listing.SIDES["mined"][gold : gold + 1])] * listing.V),
+        ),
+        listing.infonce,
+    ),
     "infoloob": (listing.BATCH, listing.infonce),
     "gsasrec_public_code": (
         listing.iid(listing.UNIFORM, "keep"),
@@ -83,5 +105,5 @@ MISREAD = {
 
 @pytest.mark.parametrize("name", MISREAD)
 def test_another_reading_is_told_apart(name):
-    right, wrong = expected_of(name), listing.moments(*MISREAD[name])
+    right, wrong = expected_of(name), listing.moments(*MISREAD[name], views=VIEWS.get(name, 1))
     assert abs(right.loss - wrong.loss) > 1e-3 or abs(right.gradient - wrong.gradient).max() > 1e-3

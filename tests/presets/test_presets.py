@@ -8,7 +8,7 @@ import pytest
 import nce_bias as nb
 from tests.presets.definitions.listing import BATCH, POPULARITY, SCORES, M, iid, infonce, moments
 from tests.presets.definitions.listing import sampled_softmax as sampled_softmax_of_a_set
-from tests.presets.test_definitions import DEFINITIONS, PROBLEM
+from tests.presets.test_definitions import DEFINITIONS, PROBLEM, VIEWS
 
 PRESETS = nb.presets.PRESETS
 TWINS = [row.name for row in nb.presets.CONVENTIONS if row.same_as]
@@ -33,7 +33,10 @@ def test_two_that_are_said_to_be_one_are(name):
 
 def test_all_others_differ():
     """By enumeration, with the options of the definitions."""
-    gradients = {name: moments(*pair).gradient for name, pair in DEFINITIONS.items()}
+    gradients = {
+        name: moments(*pair, views=VIEWS.get(name, 1)).gradient[: len(SCORES)]
+        for name, pair in DEFINITIONS.items()
+    }
     alone = [name for name in gradients if not PRESETS[name].same_as or PRESETS[name].same_m]
     for place, name in enumerate(alone):
         for other in alone[:place]:
@@ -176,6 +179,11 @@ def test_sampling_agrees():
             lambda: nb.preset("blink", 10),
             "m: got 10, with hard=10 of them; expected more than 10, so that some are left for the "
             "other kind. Raise m, or pass a smaller hard.",
+        ),
+        (
+            lambda: nb.preset("simclr", 3),
+            "m: got 3, and every other row of a batch brings 2; expected a multiple of 2. Pass "
+            "m=4, of 3 rows.",
         ),
         (lambda: nb.preset("dns", 2, pool=0), "pool: got 0; expected a whole number >= 1"),
         (

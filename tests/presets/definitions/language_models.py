@@ -14,8 +14,11 @@ from tests.presets.definitions.listing import (
     binary_nce,
     both,
     by_inclusion,
+    chosen,
     distinct,
+    hinge,
     iid,
+    infonce,
     negative_sampling,
     normal,
     order,
@@ -70,6 +73,7 @@ def softmax_of(side):
 
 
 OPTIONS = {
+    "stochastic_negative_mining": {"times": 2, "margin": 0.5},
     "word2vec": {"power": 0.6},
     "log_bound": {"log_a": -0.4},
     "u_max": {"u": 0.3},
@@ -115,4 +119,6 @@ DEFINITIONS = {
     "u_max": (iid(UNIFORM), u_max),
     "jackknife": (iid(POPULARITY), jackknife),
     "shortlist": (distinct(where("shortlist")), negative_sampling),
+    "stochastic_negative_mining": (chosen(iid(UNIFORM, m=2 * M), SCORES), hinge(0.5)),
+    "dexml": (iid(where("positives", marked=False)), infonce),
 }

@@ -31,6 +31,7 @@ SIDES = {
     "pagerank": np.array([0.1, 0.3, 0.25, 0.2, 0.15]),
     "shortlist": np.array([1.0, 1, 1, 0, 1]),
     "seen_in_slot": np.array([1.0, 0, 1, 1, 0]),
+    "mined": np.array([2.0, 0, -1, 1, 0]),
     "neighbours": np.array([0.0, 1, 1, 1, 1]),
 }
 LABELS = np.arange(V)
@@ -52,15 +53,21 @@ class Set(NamedTuple):
     copies: np.ndarray
 
 
-def moments(spec_of, value):
-    """Loss, gradient, variance, coverage by enumeration."""
-    p = np.asarray(softmax(long(SCORES)), float)
+def padded(rows, views=1):
+    """Numbers of all labels, with a 0 for each that blocks of `views` have besides."""
+    return np.append(rows, np.zeros(-V % views))
+
+
+def moments(spec_of, value, views=1):
+    """Loss, gradient, variance, coverage by enumeration; labels come in blocks of `views`."""
+    scores, population = padded(SCORES, views), padded(POPULATION, views)
+    p = np.asarray(softmax(long(scores)), float)
     chances, rows, values, coverage = [], [], [], 0.0
-    for gold in np.flatnonzero(POPULATION):
+    for gold in np.flatnonzero(population):
         spec = spec_of(gold)
-        chance, labels = draws(spec, gold, long(SCORES))
+        chance, labels = draws(spec, gold, long(scores))
         chance = np.asarray(chance, float)
-        copies = np.array([(chance * (labels == y).sum(1)).sum() for y in LABELS])
+        copies = np.array([(chance * (labels == y).sum(1)).sum() for y in range(len(scores))])
         q_gold, q = _proposal(spec, gold)
         for row, share in zip(labels, chance, strict=True):
             drawn = row[row != ABSENT]
@@ -68,15 +75,15 @@ def moments(spec_of, value):
             def on_set(s, drawn=drawn, gold=gold, q_gold=q_gold, q=q, copies=copies):
                 return value(Set(s[gold], s[drawn], q_gold, q[drawn], copies[drawn]))
 
-            moved = SCORES + 1j * STEP * np.eye(V)
+            moved = scores + 1j * STEP * np.eye(len(scores))
             rows.append([np.imag(on_set(s)) / STEP for s in moved])
-            values.append(np.real(on_set(SCORES)))
-            chances.append(POPULATION[gold] * share)
+            values.append(np.real(on_set(scores)))
+            chances.append(population[gold] * share)
             coverage += chances[-1] * p[list({gold, *drawn})].sum()
     chance, row = np.array(chances), np.array(rows)
     gradient = chance @ row
-    bias = p - POPULATION - gradient
-    exact = p - POPULATION
+    bias = p - population - gradient
+    exact = p - population
     return SimpleNamespace(
         loss=chance @ np.array(values),
         gradient=gradient,
@@ -89,8 +96,8 @@ def moments(spec_of, value):
 
 def _proposal(spec, gold):
     """q of the gold, and of one draw; of several parts there is none."""
-    if spec[0] in ("concat", "either", "top"):
-        return np.nan, np.full(V, np.nan)
+    if spec[0] in ("concat", "either", "top", "triplets", "batch"):
+        return np.nan, np.full(2 * V, np.nan)
     q = np.asarray(spec[1], float)
     return q[gold] / q.sum(), np.asarray(one_draw(spec, gold), float)
 
@@ -121,6 +128,11 @@ def both(*specs):
 def chosen(spec, key, m=M):
     """The m of a pool with the largest key."""
     return lambda gold: ("best_of", spec(gold)[1], m, spec(gold), np.tile(key, (V, 1)))
+
+
+def listed(side):
+    """All labels that a side marks, but the gold."""
+    return lambda gold: ("listed", [np.flatnonzero(SIDES[side] > 0)] * V)
 
 
 def over(labels):

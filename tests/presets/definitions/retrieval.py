@@ -42,6 +42,12 @@ def below_gold(gold):
     return over(allowed[:M])
 
 
+def triplets(gold):
+    """One other row; a label of which nothing is mined brings a number that is none."""
+    mined = [[int(y)] if y >= 0 else [-1] for y in SIDES["mined"]]
+    return ("triplets", POPULARITY, M // 2, mined)
+
+
 def exponential(c):
     gold = np.exp(-(c.gold - np.log(M * c.q_gold)) / 2)
     return gold + np.exp((c.negatives - np.log(M * c.q)) / 2).sum()
@@ -67,6 +73,7 @@ DEFINITIONS = {
     "henderson_2017": (BATCH, infonce),
     "multiple_negatives_ranking": (BATCH, infonce),
     "dpr_in_batch": (BATCH, infonce),
+    "dpr": (triplets, infonce),
     "blink": (both(iid(POPULARITY, "keep", m=1), top(1)), infonce),
     "ance": (distinct(over(order(SIDES["stale"])[:4])), bpr),
     "adore": (top(), bpr),

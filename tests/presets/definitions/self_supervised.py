@@ -4,18 +4,25 @@ import numpy as np
 
 from tests.presets.definitions.listing import (
     BATCH,
+    POPULARITY,
     SCORES,
+    SIDES,
     UNIFORM,
     M,
     binary_nce,
+    both,
+    chosen,
     decoupled,
     donsker_varadhan,
     hinge,
     iid,
     infonce,
     jsd,
+    listed,
+    normal,
     order,
     over,
+    padded,
     softplus,
     total,
 )
@@ -50,7 +57,23 @@ def semi_hard(gold):
     return over(y for y in order(SCORES, gold) if -1.2 <= SCORES[y] - SCORES[gold] < 0)
 
 
+def views(gold):
+    blocks = padded(POPULARITY, 2).reshape(-1, 2).sum(axis=1)
+    return ("batch", np.repeat(blocks / 2, 2), M, "keep", 2, None)
+
+
+def mil_nce(c):
+    """The one other positive comes first."""
+    return total(c.gold, c.negatives) - total(c.gold, c.negatives[:1])
+
+
+#: Known positives, and golds of inputs of another class.
+CLASSES = both(listed("positives"), iid(normal(POPULARITY * (SIDES["positives"] == 0))))
+
+#: Labels of an image.
+VIEWS = {"simclr": 2, "decoupled_views": 2}
 OPTIONS = {
+    "vse_plus_plus": {"times": 2, "margin": 0.6},
     "siglip": {"temperature": 2.0, "bias": -1.0},
     "debiased_contrastive": {"tau": 0.02, "temperature": 0.5},
     "hard_contrastive": {"tau": 0.02, "temperature": 0.5, "beta": 0.6},
@@ -64,6 +87,12 @@ OPTIONS = {
 DEFINITIONS = {
     "clip_one_way": (BATCH, infonce),
     "siglip": (BATCH, siglip),
+    "simclr": (views, infonce),
+    "decoupled_views": (views, decoupled),
+    "supcon": (CLASSES, infonce),
+    "supcon_in": (CLASSES, mil_nce),
+    "mil_nce": (both(listed("positives"), BATCH), mil_nce),
+    "vse_plus_plus": (chosen(iid(POPULARITY, "keep", 2 * M), SCORES), hinge(0.6)),
     "debiased_contrastive": (BATCH, debiased(0.02, 0.5)),
     "hard_contrastive": (BATCH, debiased(0.02, 0.5, beta=0.6)),
     "cpc": (BATCH, infonce),
