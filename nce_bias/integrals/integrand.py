@@ -12,6 +12,13 @@ where v_a = sum_k pi(k) 1{y_k = a}, h_g is the tilted number of accidental hits 
 coincidences of negatives (`samplers.base.Law`), 0 for distinct ones. They come from 1/Z^n =
 int t^{n-1} e^{-tZ} dt / (n - 1)!, and n_a^2 = n_a + n_a (n_a - 1) for the copies n_a of a label.
 
+Another power of Z than its logarithm, (Z^k - 1) / k with k < 1, has t^{-k} / Gamma(1 - k) dt/t in
+place of dt/t in the loss and in the first moment: both are integrals of e^{-tZ}, and
+
+    (Z^k - c^k) / k = int (e^{-ct} - e^{-tZ}) t^{-k} / Gamma(1 - k) dt/t,
+
+which is Frullani's for k = 0.
+
 Nothing is differentiated here: a law gives -dlog F/dz summed over golds with any weights
 (`Law.tilted`), in closed form where that is one line.
 """
@@ -33,7 +40,7 @@ from nce_bias.integrals.spread import dense_square, separable_squares
 from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
 from nce_bias.numerics.gaps import Closed, close_gaps
 from nce_bias.numerics.leave_one_out import LARGEST_LOG_EXPOSURE, exposure
-from nce_bias.numerics.quadrature import CHUNK, Grid, make_grid, span
+from nce_bias.numerics.quadrature import CHUNK, Grid, make_grid, span, step_for
 from nce_bias.samplers import Law
 
 #: Elements of one [inputs, nodes, labels] block; small enough to stay in cache.
@@ -56,6 +63,9 @@ class Integrand(Expectation):
         What the loss has besides the integral.
     rule : Rule
         Nodes and tolerance.
+    power : float
+        k < 1. Where it is not 0, `sums` has (Z^k - w_+^k) / k in place of log Z - log w_+ and its
+        derivatives, the largest weight of a negative being 1, and no second moments.
     """
 
     share: Float[Array, " V"]
@@ -64,6 +74,7 @@ class Integrand(Expectation):
     log_negative: Float[Array, " V"]
     offset: Float[Array, ""]
     rule: Rule
+    power: float = eqx.field(static=True, default=0.0)
 
     @classmethod
     def of(
@@ -74,6 +85,7 @@ class Integrand(Expectation):
         rule: Rule,
         *,
         competes: bool = True,
+        power: float = 0.0,
     ) -> Integrand:
         """From the corrected scores of golds and negatives; `competes`: the gold is part of Z."""
         gold, negatives = scores
@@ -97,6 +109,7 @@ class Integrand(Expectation):
             log_negative=log_negative,
             offset=offset,
             rule=rule,
+            power=power,
         )
 
     @property
@@ -111,21 +124,34 @@ class Integrand(Expectation):
     @property
     def length(self) -> Float[Array, ""]:
         """Of the rule in log t."""
-        left, right = self._ends
+        left, right = self._ends(1.0)
+        if self.power:  # in steps of the usual size
+            wide = [self._needed(order * (1 - self.power)) for order in (1, 2)]
+            return namespace(left).maximum(*wide)
         return right - left
 
-    @property
-    def _ends(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def _needed(self, shape: int | float) -> Float[Array, ""]:
+        left, right = self._ends(shape)
+        tolerance = self.rule.tolerance
+        return (right - left) * (step_for(tolerance) / step_for(tolerance, shape))
+
+    def _ends(self, shape: int | float) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """No derivative goes through them: the integral does not depend on where it is cut."""
         at = (self.log_gold, self.log_negative, self.share)
         if not is_numpy(*at):
             at = jax.lax.stop_gradient(at)
-        return span(*at, self.rule.m, self.rule.tolerance)
+        return span(*at, self.rule.m, self.rule.tolerance, shape)
 
     @property
     def grid(self) -> Grid:
         """The rule in log t."""
-        return make_grid(*self._ends, self.rule.nodes, self.rule.tolerance)
+        return self.grid_for(1)
+
+    def grid_for(self, order: int) -> Grid:
+        """That for 1 / Z^{order (1 - power)}; with power 0, one for all orders."""
+        shape = order * (1 - self.power) if self.power else 1.0
+        ends, rise = self._ends(shape), -order * self.power
+        return make_grid(*ends, self.rule.nodes, self.rule.tolerance, shape, rise)
 
     def error(self) -> Float[Array, ""]:
         """The bounds of both rules, and rounding: eps times the size of the logarithms of t w."""
@@ -139,7 +165,7 @@ class Integrand(Expectation):
         A negative whose exposure is below e^-64 at every node weighs nothing, rounded or not.
         """
         xp = namespace(self.share)
-        counts = self.log_negative > -64 - self._ends[1]
+        counts = self.log_negative > -64 - self._ends(1 - self.power)[1]
         finite = xp.where(counts, xp.abs(self.log_negative), 0.0)
         counts = (self.share > 0) & xp.isfinite(self.log_gold)
         golds = xp.where(counts, xp.abs(self.log_gold), 0.0)

@@ -3,6 +3,9 @@ r"""The moments of sums of log-sums, of one gold at a time.
     loss = h(s_g) + sum_i a_i log Z_i,     Z_i = w_i+ + sum_k w_i(y_k),
 
 where k runs over all negatives, the first of them, or all but one (then the mean over which one).
+In place of the logarithm may be (Z^p - 1) / p with p < 1: all below then has Z^{p - 1} for 1/Z,
+whose integral has t^{-p} / Gamma(1 - p) besides (`nce_bias.integrals.integrand`), and that of
+Z^{2p - 2}, of one log-sum twice, t^{-2p} / Gamma(2 - 2p).
 
 **First moments.** E[log Z_i] is an integral of the Laplace functional, with derivatives by the
 log-weights (`nce_bias.integrals.integrand`). With d_iy and e_iy the derivatives of log w_i(y) by
@@ -33,7 +36,7 @@ likewise. For i = j and the same draws one integral does, from 1/Z^2
 in the plane, where the rule is taken with a tolerance of `PLANE`.
 
 **Error.** That of each integral is relative for every law, so that of an entry of the gradient is
-at most sum_i |a_i| error_i max(|d_i| + |e_i|, |p_i|).
+at most sum_i |a_i| error_i max(|d_i| + |e_i|, |p_i|), times a bound on Z^p where there is a power.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ from collections.abc import Iterator
 import equinox as eqx
 from jaxtyping import Float
 
+from nce_bias._checks import refuse
 from nce_bias.integrals.expectation import Expectation, Gram, Rule, Sums
 from nce_bias.integrals.integrand import BLOCK, Integrand
 from nce_bias.integrals.tilted import Group, Linear, identity, product
@@ -79,6 +83,32 @@ class Term(eqx.Module):
     draws: Float[Array, ""] | None
     leaves: bool = eqx.field(static=True)
     part: int | None = eqx.field(static=True, default=None)
+    power: float = eqx.field(static=True, default=0.0)
+
+    def of_z(self, log_z: Labels) -> Labels:
+        """log Z, or (Z^p - 1) / p."""
+        if not self.power:
+            return log_z
+        return namespace(log_z).expm1(self.power * log_z) / self.power
+
+    @property
+    def scale(self) -> Float[Array, ""] | float:
+        """The largest weight of a negative, to the power."""
+        xp = namespace(self.log_negative)
+        return xp.exp(self.power * xp.max(self.log_negative)) if self.power else 1.0
+
+    def most(self, share: Labels, m: int | Float[Array, ""]) -> Float[Array, ""] | float:
+        """A bound on Z^p."""
+        if not self.power:
+            return 1.0
+        xp = namespace(share)
+        golds = xp.where(share > 0, self.log_gold, -xp.inf)
+        if self.power > 0:
+            largest = xp.maximum(xp.max(golds), xp.max(self.log_negative))
+            return xp.exp(self.power * (largest + xp.log1p(xp.asarray(m, share.dtype))))
+        drawn = xp.where(xp.isneginf(self.log_negative), xp.inf, self.log_negative)
+        alone = xp.where(xp.isneginf(golds), xp.min(drawn), golds)
+        return xp.exp(self.power * xp.min(xp.where(share > 0, alone, xp.inf)))
 
     def law(self, law: Law) -> Law:
         """That of the draws that are in it."""
@@ -142,7 +172,14 @@ class LogSumsMoments(Expectation):
 
     def _integrand(self, term: Term, rule: Rule) -> Integrand:
         scores = term.log_gold, term.log_negative
-        return Integrand.of(term.law(self.law), scores, self.share, rule)
+        if term.power and rule.closes_gaps:
+            raise refuse(
+                "scores",
+                "log-weights spread over more than 500 nats, and the loss has a power of Z",
+                "fewer nats: gaps are closed for logarithms alone",
+                "Set labels that no one picks to -inf.",
+            )
+        return Integrand.of(term.law(self.law), scores, self.share, rule, power=term.power)
 
     @property
     def length(self) -> Float[Array, ""]:
@@ -159,7 +196,7 @@ class LogSumsMoments(Expectation):
             steep = xp.abs(term.slope) + (0.0 if term.pair is None else xp.abs(term.pair))
             own = xp.where(self.share > 0, xp.abs(term.by_own), 0.0)
             steepest = xp.maximum(xp.max(steep), xp.max(own))
-            error = self._integrand(term, self.rule).error()
+            error = self._integrand(term, self.rule).error() * term.most(self.share, self.rule.m)
             total = total + xp.abs(term.factor) * xp.maximum(steepest, 1.0) * error
         return total
 
@@ -171,16 +208,17 @@ class LogSumsMoments(Expectation):
         loss, by_gold, by_negative = xp.sum(value), slope, xp.zeros_like(share)
         for term in self.terms:
             found = self._integrand(term, self.rule).sums()
-            absent = xp.isneginf(term.log_gold)
+            absent, scale = xp.isneginf(term.log_gold), term.scale
             base = xp.where(absent, xp.max(term.log_negative), term.log_gold)
-            base = xp.sum(xp.where(here, share * base, 0.0))
-            loss = loss + term.factor * (found.loss + base)
-            picked = xp.where(here, (found.by_gold + share) * term.by_own, 0.0)
+            base = xp.where(here, base, 0.0)
+            loss = loss + term.factor * (scale * found.loss + xp.sum(share * term.of_z(base)))
+            alone = share * (xp.exp(term.power * base) if term.power else 1.0)  # w_+^p
+            picked = xp.where(here, (scale * found.by_gold + alone) * term.by_own, 0.0)
             if term.pair is not None:
                 moved = xp.sum(found.by_negative * term.pair)
-                picked = picked + xp.where(here, moved, 0.0)
+                picked = picked + xp.where(here, scale * moved, 0.0)
             by_gold = by_gold + term.factor * picked
-            by_negative = by_negative + term.factor * found.by_negative * term.slope
+            by_negative = by_negative + term.factor * scale * found.by_negative * term.slope
         own = xp.sum(xp.where(here, by_gold + by_negative, 0.0))
         square = xp.full((), xp.nan, share.dtype)
         if self.rule.squares:
@@ -201,7 +239,8 @@ class LogSumsMoments(Expectation):
         square = 2 * alone * (row @ gradient) - total * alone**2 * (row @ unit)
         for i, one in enumerate(self.terms):
             for other in self.terms[i:]:
-                twice = one.factor * other.factor * (1 if other is one else 2)
+                scale = one.scale * other.scale
+                twice = one.factor * other.factor * scale * (1 if other is one else 2)
                 for weight, groups in self._overlaps(one, other):
                     found = self._pair((one, other), groups, unit, (gram, dense))
                     some = (total > 0) & (weight > 0)
@@ -254,7 +293,7 @@ class LogSumsMoments(Expectation):
         )
         line = pair[0] is pair[1] and laws[1] is None
         at = [self._integrand(term, self.rule if line else coarse) for term in pair]
-        grids, count = [one.grid for one in at], at[0].rule.nodes
+        grids, count = [one.grid_for(2 if line else 1) for one in at], at[0].rule.nodes
         both, *alone = laws
 
         def at_node(index):

@@ -33,8 +33,8 @@ two moments of the copies of each label. `bpr`, `one_vs_each`, `hinge`, `ccl`, `
 your own.
 
 A loss that is made of several Z is a `LogSums`: any h(s_g) + sum_i a_i log Z_i, exact too.
-`blackout`, `jackknifed_softmax`, `psl`, `smile` and `mil_nce` are such
-(`nce_bias.losses.named_sums`).
+`blackout`, `jackknifed_softmax`, `psl`, `smile` and `mil_nce` are such, and with powers of Z in
+place of its logarithm `gce` and `rince` (`nce_bias.losses.named_sums`).
 `debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are while their floor
 is idle; how often it acts is bounded (`nce_bias.losses.floor`), and where that is too often they
 are known by Monte Carlo alone.
@@ -64,7 +64,7 @@ from nce_bias.losses.named import (
     siglip,
     spectral,
 )
-from nce_bias.losses.named_sums import blackout, jackknifed_softmax, mil_nce, psl, smile
+from nce_bias.losses.named_sums import blackout, gce, jackknifed_softmax, mil_nce, psl, rince, smile
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
     CandidateSoftmax,
@@ -108,6 +108,7 @@ __all__ = [
     "debiased",
     "exponential_nce",
     "gbce",
+    "gce",
     "hard_reweighted",
     "hinge",
     "infonce",
@@ -119,6 +120,7 @@ __all__ = [
     "one_vs_each",
     "psl",
     "ranking_nce",
+    "rince",
     "sampled_softmax",
     "sampled_softmax_both",
     "self_normalized",

@@ -3,7 +3,8 @@ r"""Sums of log-sums: losses made of several Z.
     loss = h(s_g) + sum_i a_i log( w_i+(s_g) + sum_k w_i(s_g, s_{y_k}) )
 
 with any log-weights and any factors: what reweights the negatives by themselves, clips them,
-extrapolates in their number. Each log-sum is an integral of the same Laplace functional at other
+extrapolates in their number. Any log Z may be (Z^p - 1) / p with p < 1, whose limit at p = 0 it is:
+generalised cross entropies. Each log-sum is an integral of the same Laplace functional at other
 weights, so expected loss and gradient are exact with every sampler, and so are second moments, from
 integrals over a plane (`nce_bias.integrals.log_sums`).
 """

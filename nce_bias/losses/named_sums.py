@@ -8,6 +8,8 @@ loss                     formula                                 source
 `psl(temperature)`       log sum_k sigma(s_k - s_g)^{1/tau}      Yang et al. (2024), as we read it
 `smile(clip)`            -s_g + log mean_k e^{[s_k]}             Song & Ermon (2020), the value
 `mil_nce`                log Z - log Z_positives                 Miech et al. (2020)
+`gce(q)`                 (1 - pi(1)^q) / q                       Zhang & Sabuncu (2018)
+`rince(q, lam)`          (lam Z)^q / q - e^{q s_g} / q           Chuang et al. (2022)
 =======================  ======================================  ===============================
 
 BlackOut's log(1 - pi(k)) is log Z without draw k less log Z, so the loss is
@@ -29,6 +31,9 @@ SupCon with the mean inside the logarithm (Khosla et al., 2020), of the same gra
 outside, every positive is a gold in its turn and the others are candidates like negatives: that is
 `nb.infonce`, the positives a part of the sum.
 
+pi(1)^q is a power -q of Z / w_g. `gce` is the mean absolute error 1 - pi(1) for q = 1, InfoNCE for
+q to 0; `rince`, whose weights have the temperature in them, is InfoNCE and log lam for q to 0.
+
 Fewer draws than all are independent ones: `blackout` and `jackknifed_softmax` need `iid`.
 """
 
@@ -42,6 +47,9 @@ import jax.numpy as jnp
 from nce_bias._checks import refuse
 from nce_bias.losses.log_sum import LogSum
 from nce_bias.losses.log_sums import LogSums
+
+#: Largest q of `gce`.
+MOST_Q = 4
 
 
 def _negated(gold):
@@ -112,6 +120,56 @@ def smile(clip: float = 5.0) -> LogSums:
         return jnp.clip(negative, -most, most) - jnp.log(m)
 
     return LogSums(f"smile(clip={most:g})", LogSum(1.0, clipped), _negated)
+
+
+def gce(q: float = 0.7) -> LogSums:
+    """(1 - pi(1)^q) / q, the generalised cross entropy of the candidate softmax.
+
+    >>> gce(1.0)
+    gce(q=1)
+
+    Raises ValueError for q that is not positive, or over 4.
+    """
+    power = _positive("q", q)
+    if power > MOST_Q:
+        raise refuse("q", f"got {q!r}", f"a number in (0, {MOST_Q}]", "Leave it out for 0.7.")
+
+    def beside_gold(gold, negative):
+        return negative - gold
+
+    return LogSums(f"gce(q={power:g})", LogSum(1.0, beside_gold, _nothing, power=-power))
+
+
+def rince(q: float = 0.5, lam: float = 0.01) -> LogSums:
+    """((lam Z)^q - e^{q s_g}) / q: robust InfoNCE, between a sum over candidates and InfoNCE.
+
+    >>> rince()
+    rince(q=0.5, lam=0.01)
+
+    Raises ValueError for q outside of (0, 1), and for lam that is not positive.
+    """
+    power, weight = _positive("q", q), math.log(_positive("lam", lam))
+    if power >= 1:
+        raise refuse(
+            "q",
+            f"got {q!r}",
+            "a number in (0, 1)",
+            "For q = 1 the loss is a sum over candidates: nb.Additive('rince', lambda s: (lam - 1) "
+            "* jnp.exp(s), lambda s: lam * jnp.exp(s)).",
+        )
+
+    def weighted(score):
+        return score + weight
+
+    def own(gold):
+        return -jnp.expm1(power * gold) / power
+
+    term = LogSum(1.0, weighted, weighted, power=power)
+    return LogSums(f"rince(q={power:g}, lam={math.exp(weight):g})", term, own)
+
+
+def _nothing(gold):
+    return 0.0 * gold
 
 
 def _positive(name: str, value: float) -> float:

@@ -21,6 +21,15 @@ left the integrand is linear in t, up to a relative (t Z)/2: the rest of the inf
 geometric, and giving the first node the weight h / (1 - e^-h) sums it to a relative (t Z)^2, which
 is a fiftieth of the tolerance at the left end.
 
+**Powers.** E[w Z^{-a}] has e^{a u} / Gamma(a) in place of e^u: the transform is Gamma(a - i omega),
+and the same bounds hold with |Gamma(a + i omega)| / Gamma(a), which for any a > 0 is at most
+
+    sqrt(2 pi) |z|^{a - 1/2} e^{-a - omega arg z} e^{1 / (6 |z|)} / Gamma(a),        z = a + i omega
+
+(Stirling's series with Binet's remainder, DLMF 5.11). The grid stops where Gamma(a, t w_+) is a
+thousandth of the tolerance of Gamma(a); the first node has h / (1 - e^{-a h}), which leaves
+(t Z)^{1 + a}.
+
 Source: Trefethen & Weideman (2014), "The exponentially convergent trapezoidal rule", section 5, for
 the rule; the bound is derived above.
 """
@@ -34,6 +43,7 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Float
 
 from nce_bias.numerics.arrays import Array, namespace
@@ -48,28 +58,47 @@ TRACED_NODES = 512
 
 
 class Grid(eqx.Module):
-    """A uniform grid in log t for one input: `left + step * arange(nodes)`."""
+    """A uniform grid in log t for one input: `left + step * arange(nodes)`.
+
+    The integrand rises like t^shape from the left; `rise` is the power of t in it that nodes bring
+    as a weight, over Gamma(shape).
+    """
 
     left: Float[Array, ""]
     step: Float[Array, ""]
     nodes: int = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
+    shape: int | float = eqx.field(static=True, default=1.0)
+    rise: float = eqx.field(static=True, default=0.0)
 
     def error(self) -> Float[Array, ""]:
         """Bound on the relative error of the rule: discretisation and the two ends."""
-        left, right = ends(self.tolerance)
-        cut = 2 * math.exp(2 * left) + 2 * math.exp(-math.exp(right))
-        return discretisation_error(self.step) + cut
+        left, right = ends(self.tolerance, self.shape)
+        if self.shape == 1:
+            cut = 2 * math.exp(2 * left) + 2 * math.exp(-math.exp(right))
+            return discretisation_error(self.step) + cut
+        cut = (
+            math.exp((1 + self.shape) * left - math.lgamma(1 + self.shape)) + self.tolerance / 1000
+        )
+        return real_gamma_bound(self.step, self.shape, namespace(self.step)) + 2 * cut
 
     def weight(self, index: Float[Array, "*N"]) -> Float[Array, "*N"]:
         """Weight of a node: the step, and at node 0 the geometric sum of all to its left."""
         xp = namespace(index, self.step)
-        return xp.where(index == 0, -self.step / xp.expm1(-self.step), self.step)
+        weight = xp.where(index == 0, -self.step / xp.expm1(-self.shape * self.step), self.step)
+        if not self.rise:
+            return weight
+        log_t = self.left + self.step * index
+        return weight * xp.exp(self.rise * log_t - math.lgamma(self.shape))
 
 
-def ends(tolerance: float) -> tuple[float, float]:
+@functools.lru_cache
+def ends(tolerance: float, shape: int | float = 1.0) -> tuple[float, float]:
     """log(t Z) at the left end of the rule and log(t w_+) at the right one."""
-    return 0.5 * math.log(tolerance / 50), math.log(-math.log(tolerance / 1000))
+    left = math.log(tolerance / 50) / (1 + shape)
+    if shape == 1:
+        return left, math.log(-math.log(tolerance / 1000))
+    return left, math.log(float(scipy.special.gammainccinv(shape, tolerance / 1000)))
 
 
 def span(
@@ -78,6 +107,7 @@ def span(
     population: Float[Array, " V"],
     m: int | Float[Array, ""],
     tolerance: float,
+    shape: int | float = 1.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Both ends of log t that an input needs.
 
@@ -90,7 +120,7 @@ def span(
     last = xp.where(xp.isneginf(log_gold), least_negative, log_gold)
     least = xp.min(xp.where(occurs, last, xp.inf))
     most = xp.max(xp.where(occurs, log_gold, -xp.inf))
-    first_end, last_end = ends(tolerance)
+    first_end, last_end = ends(tolerance, shape)
     left = (
         first_end
         - xp.log1p(xp.asarray(m, population.dtype))
@@ -110,16 +140,22 @@ def nodes_for(length: float, step: float) -> int:
 
 
 def make_grid(
-    left: Float[Array, ""], right: Float[Array, ""], nodes: int, tolerance: float
+    left: Float[Array, ""],
+    right: Float[Array, ""],
+    nodes: int,
+    tolerance: float,
+    shape: int | float = 1.0,
+    rise: float = 0.0,
 ) -> Grid:
     """A grid of `nodes` nodes from `left` that reaches `right`, at `tolerance` if that suffices."""
     xp = namespace(left, right)
-    step = xp.maximum(xp.asarray(step_for(tolerance), left.dtype), (right - left) / (nodes - 1))
-    return Grid(left, step, nodes, tolerance)
+    most = step_for(tolerance) if shape == 1 else step_for(tolerance, shape)
+    step = xp.maximum(xp.asarray(most, left.dtype), (right - left) / (nodes - 1))
+    return Grid(left, step, nodes, tolerance, shape, rise)
 
 
 @functools.lru_cache
-def step_for(tolerance: float, shape: int = 1) -> float:
+def step_for(tolerance: float, shape: int | float = 1) -> float:
     """The largest step, down to 0.005, whose error bound is at most `tolerance`; `gamma_error`."""
     steps = np.geomspace(1.0, 0.005, 400)
 
@@ -134,12 +170,13 @@ def discretisation_error(step: Float[Array, ""]) -> Float[Array, ""]:
     return gamma_bound(step, 1, namespace(step))
 
 
-def gamma_error(step: float, shape: int) -> float:
+def gamma_error(step: float, shape: int | float) -> float:
     """2 sum_k |Gamma(shape + 2 pi i k / step)| / Gamma(shape): the same for a gamma variable.
 
     The trapezoid rule in log tau for the density of S sum_k D_k / R_k, S ~ Gamma(shape).
     """
-    return float(gamma_bound(np.float64(step), shape, np))
+    bound = gamma_bound if isinstance(shape, int) else real_gamma_bound
+    return float(bound(np.float64(step), shape, np))
 
 
 def gamma_bound(step, shape: int, xp):
@@ -154,3 +191,12 @@ def gamma_bound(step, shape: int, xp):
         j = xp.arange(1, shape, dtype=omega.dtype)[:, None]
         log_square = log_square + xp.sum(xp.log1p((omega / j) ** 2), axis=0)
     return 2 * xp.sum(xp.exp(0.5 * log_square))
+
+
+def real_gamma_bound(step, shape: int | float, xp):
+    """The same for any shape > 0, from Stirling's series."""
+    omega = 2 * xp.pi * xp.arange(1, 4, dtype=xp.asarray(step).dtype) / step
+    size = xp.sqrt(shape**2 + omega**2)
+    turned = omega * xp.arctan2(omega, xp.full_like(omega, shape))
+    log_size = (shape - 0.5) * xp.log(size) - shape - turned + 1 / (6 * size)
+    return 2 * xp.sum(xp.exp(log_size + 0.5 * math.log(2 * math.pi) - math.lgamma(shape)))

@@ -17,6 +17,7 @@ from nce_bias.losses import (
     jsd,
     mil_nce,
     nwj,
+    rince,
     siglip,
     smile,
     spectral,
@@ -270,6 +271,16 @@ ROWS = [
         source="Song & Ermon (2020), the value of SMILE",
         status=READ,
         differs="The code takes the gradient of the Jensen-Shannon estimate, and Z over a batch.",
+    ),
+    row(
+        name="rince",
+        year=2022,
+        of=lambda m, q=0.5, lam=0.01: (_batch(m), rince(q, lam)),
+        words="((lam Z)^q - e^(q s)) / q with the gold in Z, between InfoNCE at q = 0 and a sum at "
+        "q = 1, which noise in the golds does not move",
+        source="Chuang et al. (2022), RINCE; q and lam are the user's",
+        status=READ,
+        differs=IN_BATCH,
     ),
     row(
         name="spectral",

@@ -53,6 +53,11 @@ def rpc(c):
     return negatives.mean() - c.gold + 0.15 * c.gold**2
 
 
+def robust(c):
+    z = np.exp(c.gold) + np.exp(c.negatives).sum()
+    return (0.3 * z) ** 0.4 / 0.4 - np.exp(0.4 * c.gold) / 0.4
+
+
 def semi_hard(gold):
     return over(y for y in order(SCORES, gold) if -1.2 <= SCORES[y] - SCORES[gold] < 0)
 
@@ -79,6 +84,7 @@ OPTIONS = {
     "hard_contrastive": {"tau": 0.02, "temperature": 0.5, "beta": 0.6},
     "tuba": {"baseline": 0.4},
     "smile": {"clip": 0.7},
+    "rince": {"q": 0.4, "lam": 0.3},
     "rpc": {"alpha": 0.8, "beta": 0.3, "gamma": 0.7},
     "instance_discrimination": {"log_z": 0.5},
     "ring": {"least": 0.3, "most": 0.6},
@@ -109,6 +115,7 @@ DEFINITIONS = {
     "deep_infomax": (BATCH, jsd),
     "smile": (BATCH, smile),
     "spectral": (BATCH, lambda c: (c.negatives**2).mean() - 2 * c.gold),
+    "rince": (BATCH, robust),
     "rpc": (BATCH, rpc),
     "instance_discrimination": (
         iid(UNIFORM, "keep"),
