@@ -14,6 +14,7 @@ Source: THEORY of the project's documentation, "The Laplace potential".
 """
 
 from nce_bias.samplers._best_of import BestOf, best_of
+from nce_bias.samplers._best_of_clocks import BestOfClocksLaw
 from nce_bias.samplers._best_of_distinct import BestOfDistinctLaw
 from nce_bias.samplers._best_of_draws import BestOfDrawsLaw
 from nce_bias.samplers._blocks import BlocksLaw
@@ -44,6 +45,7 @@ __all__ = [
     "HITS",
     "SAMPLERS",
     "BestOf",
+    "BestOfClocksLaw",
     "BestOfDistinctLaw",
     "BestOfDrawsLaw",
     "BlocksLaw",

@@ -10,7 +10,9 @@ otherwise; it is not differentiated.
 - independent draws, `iid` with any policy for hits, or the independent rows of `in_batch`:
   `BestOfDrawsLaw`, one integral over a threshold;
 - distinct labels that are all alike, ``without_replacement(uniform(), M)``, or rows of an epoch,
-  ``in_batch(size, counts=...)``: `BestOfDistinctLaw`, sums of products over a prefix.
+  ``in_batch(size, counts=...)``: `BestOfDistinctLaw`, sums of products over a prefix;
+- distinct labels from any q, ``without_replacement(q, M)`` with any policy for hits:
+  `BestOfClocksLaw`, the same sums within an integral over the last ring of a clock.
 
 By `monte_carlo` with every pool.
 
@@ -34,6 +36,7 @@ Recommenders, ``tasks.Retrieval(num_hard_negatives=...)``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -49,14 +52,19 @@ from nce_bias.numerics.arrays import Array, each, is_numpy, namespace, one_hot
 from nce_bias.problem import Problem
 from nce_bias.proposals import Uniform, cases_of, describe, reads_scores
 from nce_bias.proposals.base import of_a_user
+from nce_bias.samplers._best_of_clocks import BestOfClocksLaw, seconds_of_clocks
 from nce_bias.samplers._best_of_distinct import BestOfDistinctLaw
 from nce_bias.samplers._best_of_draws import BestOfDrawsLaw, gauss_nodes
-from nce_bias.samplers._distinct_hits import DistinctHits
+from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw
 from nce_bias.samplers._epoch import EpochLaw
 from nce_bias.samplers._iid import Iid, IidLaw
 from nce_bias.samplers._in_batch import InBatch
 from nce_bias.samplers._selected import SelectedLaw
-from nce_bias.samplers._without_replacement import WithoutReplacement
+from nce_bias.samplers._without_replacement import (
+    MOST_SECONDS,
+    WithoutReplacement,
+    WithoutReplacementLaw,
+)
 from nce_bias.samplers.base import Law, Sampler
 
 #: What the rule over the threshold may miss F by.
@@ -115,6 +123,9 @@ class BestOf(Sampler):
         if gold is not None and _alike(self.pool):
             members, count = _members(pool, gold)
             return BestOfDistinctLaw(pool, key, self.m, members, int(self.pool.m), count)
+        if _clocked(self.pool):
+            assert isinstance(pool, WithoutReplacementLaw)
+            return BestOfClocksLaw(pool, key, self.m, gold, not isinstance(pool, DistinctHitsLaw))
         return SelectedLaw(pool, key, self.m)
 
     def key(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Array:
@@ -136,17 +147,34 @@ class BestOf(Sampler):
         return key
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
-        if not (_alike(self.pool) or _independent(self.pool)):
+        if not (_alike(self.pool) or _independent(self.pool) or _clocked(self.pool)):
             raise NoExactMethod(
                 f"{self!r} has no exact moments: the pool is neither independent draws (nb.iid, "
-                "nb.in_batch of independent rows) nor distinct labels that are all alike. Use "
+                "nb.in_batch of independent rows) nor distinct labels (nb.without_replacement, "
+                "rows of an epoch that do not repeat). Use "
                 "nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000)."
             )
         if _alike(self.pool):
             return self
+        if _clocked(self.pool):
+            return self._with_clocks(problem, tolerance)
         longest = _longest(self.pool, problem)
         nodes = gauss_nodes(int(self.pool.m), longest, max(TOLERANCE, tolerance * 1e-3))
         return BestOf(pool=self.pool, m=self.m, by=self.by, marks=self.marks, nodes=nodes)
+
+    def _with_clocks(self, problem: Problem, tolerance: float) -> BestOf:
+        """With as many nodes in tau as the widest input needs."""
+        pool: Any = self.pool
+        plain = WithoutReplacement(proposal=pool.proposal, m=pool.m).measured(problem, tolerance)
+        pool = dataclasses.replace(pool, nodes=plain.nodes, tolerance=plain.tolerance)
+        hours = seconds_of_clocks(problem.labels, self.m, plain.nodes) / 3600
+        if not is_traced(problem, self) and hours > MOST_SECONDS / 3600:
+            raise NoExactMethod(
+                f"{self!r} with {problem.labels} labels would take at least {hours:.1f} hours per "
+                "input and gold exactly. Use nb.monte_carlo(problem, sampler, loss, key=key, "
+                "draws=100_000), a smaller m, or a pool of nb.iid."
+            )
+        return BestOf(pool=pool, m=self.m, by=self.by, marks=self.marks, nodes=self.nodes)
 
     @property
     def rows(self) -> int | None:
@@ -154,8 +182,8 @@ class BestOf(Sampler):
 
     @property
     def costly(self) -> bool:
-        """An integral for each gold, where it has no place or one of its own."""
-        return self.pool.costly or self.marks is not None
+        """An integral for each gold, where it has no place or one of its own; clocks anyway."""
+        return self.pool.costly or self.marks is not None or _clocked(self.pool)
 
     @property
     def may_be_empty(self) -> bool:
@@ -204,6 +232,11 @@ def _alike(pool: Sampler) -> bool:
     if isinstance(pool, DistinctHits):  # the gold is one of the labels
         return False
     return isinstance(pool, WithoutReplacement) and isinstance(pool.proposal, Uniform)
+
+
+def _clocked(pool: Sampler) -> bool:
+    """Whether the pool is distinct labels that ring first; not those with corrections by tries."""
+    return type(pool) in (WithoutReplacement, DistinctHits)
 
 
 def _members(pool: Law, gold: Array) -> tuple[Array, int]:
@@ -269,7 +302,7 @@ def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
     ValueError
         m < 1, a pool smaller than m; when used, a key that is NaN or of another shape.
     NoExactMethod
-        By `exact`, of a pool that is neither independent draws nor distinct labels that are alike.
+        By `exact`, of a pool that is neither independent draws nor distinct labels.
 
     Examples
     --------
@@ -303,6 +336,7 @@ def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
         )
     if pool.m == m:
         return pool
-    marks = GoldItself() if _alike(pool) or getattr(pool, "hits", "keep") != "keep" else None
+    never_drawn = _alike(pool) or type(pool) is WithoutReplacement
+    marks = GoldItself() if never_drawn or getattr(pool, "hits", "keep") != "keep" else None
     key, most = ByScore() if by is None else by, int(pool.m)
     return BestOf(pool=pool, m=m, by=key, marks=marks, nodes=max(1, -(-most // 2)))

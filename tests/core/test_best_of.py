@@ -308,7 +308,7 @@ def test_another_law_is_rejected(kind, claimed):
 
 
 def test_any_pool_is_known_by_sampling():
-    """Distinct draws from popularity have no exact law; and the pool itself is told apart."""
+    """Two kinds of draws together have no exact law; and the pool itself is told apart."""
     pool, spec = nb.without_replacement(nb.popularity(), 3), ("without_replacement", Q, 3)
     sampler = nb.best_of(pool + nb.iid(nb.uniform(), 1, "mask"), 2)
     both = ("concat", [spec, ("iid", UNIFORM, 1, "mask")])
@@ -321,11 +321,12 @@ def test_any_pool_is_known_by_sampling():
     assert abs(float(found.loss) - wanted.loss) < 4.5 * sigma
     assert abs(float(found.loss) - worst.loss) > 4.5 * sigma
     with pytest.raises(nb.NoExactMethod) as refused:
-        nb.exact(PROBLEM, nb.best_of(pool, 2))
+        nb.exact(PROBLEM, nb.best_of(nb.poisson(nb.uniform(), 3), 2))
     assert str(refused.value) == (
-        "best_of(without_replacement(popularity, m=3), m=2) has no exact moments: the pool is "
-        "neither independent draws (nb.iid, nb.in_batch of independent rows) nor distinct labels "
-        "that are all alike. Use nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000)."
+        "best_of(poisson(uniform, m=3), m=2) has no exact moments: the pool is neither independent "
+        "draws (nb.iid, nb.in_batch of independent rows) nor distinct labels "
+        "(nb.without_replacement, rows of an epoch that do not repeat). Use "
+        "nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000)."
     )
 
 

@@ -9,7 +9,9 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
                                        draw equal to the gold: ``"exclude"`` (q without the gold,
                                        renormalised), ``"mask"`` (drawn, then dropped),
                                        ``"mask_last"`` (only the last such draw), ``"keep"``
-``("without_replacement", q, m)``      m successive draws among the labels not yet taken
+``("without_replacement", q, m)``      m successive draws among the labels not yet taken; with a
+                                       fourth, ``hits``, from all of q: a gold that is drawn is
+                                       dropped (``"mask"``) or not (``"keep"``)
 ``("poisson", q, m)``                  each wrong label y by itself, with chance min(1, c q_y)
 ``("poisson", inclusion)``             the same, chances given: row g of ``inclusion`` for gold g
 ``("top", m)``                         the m highest-scoring wrong labels, ties to the lower index
@@ -110,6 +112,8 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
         for column in labels.T:
             probability *= left[row, column] / left.sum(axis=1)
             left[row, column] = 0
+        if spec[3:] == ("mask",):
+            labels = np.where(labels == gold, ABSENT, labels)
         return probability, labels
     if kind == "poisson":
         inclusion = (
@@ -192,7 +196,7 @@ def one_draw(spec, gold) -> np.ndarray:
     q = long(spec[1]) / long(spec[1]).sum()
     if spec[0] == "batch" and spec[5] is not None:  # without the example of the row itself
         return q / (1 - 1 / long(np.sum(spec[5])))
-    if spec[0] not in ("iid", "batch") or spec[3] == "exclude":
+    if len(spec) == 3 or spec[3] == "exclude":
         q[gold] = 0
         q = q / q.sum()
     elif spec[3] not in ("mask", "mask_last", "keep"):
