@@ -15,11 +15,12 @@ are taken for parameters, a table. Parameters that inputs share meet in all pair
 here says how much.
 
 **Exactly**, A and M are those of `exact`; C is an integral over a plane for each input
-(`nce_bias.integrals.rows`). Independent rows, hits kept: draws shared by all rows, in-batch
-negatives, and both side by side. **By sampling**, whole batches are drawn: dropped hits, epochs and
-views as well.
+(`nce_bias.integrals.rows`; `.masked_rows` where hits are dropped). Independent rows: draws shared
+by all rows, in-batch negatives, and, hits kept, both side by side. **By sampling**, whole batches
+are drawn: epochs, views and hard negatives as well.
 
-**Cost.** O(V N^2 / 2) for each input, N being about 160: a second for a thousand labels.
+**Cost.** O(V N^2 / 2) for each input, N being about 160: a second for a thousand labels. O(V^2 N^2
+/ 2) where hits are dropped: as long for thirty.
 
 **Limits.** Golds of all rows and in-batch negatives are the same draws, so popularity has to be
 that of the population. Two-row moments exist for softmax losses and losses that add up, uncorrected
@@ -75,8 +76,8 @@ def batch_variance(  # noqa: PLR0913 (keyword-only)
     problem : Problem
         Its popularity has to be the golds' own, as it is by default.
     sampler : Sampler
-        `in_batch`; or independent draws with ``hits="keep"`` (sampled: "mask" too), drawn once for
-        the whole batch; or sums of these.
+        `in_batch`; or independent draws with ``hits="keep"`` or "mask", drawn once for the whole
+        batch; or sums of these.
     loss : Loss
         A softmax over candidates or `Additive`; sampled: any.
     batch : int, optional
@@ -97,8 +98,8 @@ def batch_variance(  # noqa: PLR0913 (keyword-only)
         Negatives that rows cannot share, no number of rows or another than the sampler's, a
         popularity that is not the golds'.
     NoExactMethod
-        Dropped hits, epochs, views, losses without moments of two rows: the message names the call
-        that samples.
+        Epochs, views, hard negatives, sums with dropped hits, losses without moments of two rows:
+        the message names the call that samples.
 
     Examples
     --------
@@ -220,7 +221,8 @@ def _exactly(
         plan = plan_for(
             to_numpy(problem), to_numpy(sampler), loss, Wish(tolerance, False, "direct")
         )
-        terms = len(weights) * plan.rule.nodes**2 // 2 * problem.labels
+        golds = problem.labels if sampler.may_be_empty else 1  # hits are dropped
+        terms = len(weights) * plan.rule.nodes**2 // 2 * problem.labels * golds
         if terms > MOST_PLANE:
             raise NoExactMethod(
                 f"{len(weights)} inputs of {problem.labels} labels, {plan.rule.nodes} nodes a "
@@ -234,7 +236,7 @@ def _exactly(
     if found is None:
         raise NoExactMethod(
             f"{loss.name} with {sampler!r} has no exact moments of two rows: they are there for "
-            "independent rows, hits kept, and losses that are a softmax over candidates or add up "
+            "independent rows of one view and losses that are a softmax over candidates or add up "
             "without reading the gold. Use nb.batch_variance(problem, sampler, loss, batch, "
             "key=key, draws=10_000), which gives each number with its standard error."
         )
@@ -267,7 +269,8 @@ def _solve(
         common = shared.common
         # the law knows no gold, so neither do corrections: those of gold 0 are everyone's
         at = ask(problem, loss, plan, (scores, seen)).at(0, share_of(targets, scores))
-        found = None if common is None else at.two_rows(common, shared.crossed)
+        kind = shared.crossed, shared.drops_hits
+        found = None if common is None else at.two_rows(common, *kind)
         if found is None:
             missing.append(True)
             return (scores[0],) * 3

@@ -31,11 +31,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from nce_bias.integrals.block_rows import block_additive_rows
 from nce_bias.integrals.expectation import Expectation, Gram, Pairs, Sums
+from nce_bias.integrals.masked_rows import masked_additive_rows
 from nce_bias.integrals.rows import additive_rows
 from nce_bias.integrals.spread import covariance_along, pair_square, separable_squares
 from nce_bias.numerics.arrays import Array, namespace
-from nce_bias.samplers import Law
+from nce_bias.samplers import BlocksLaw, Law
 
 
 class ClosedForm(Expectation):
@@ -115,12 +117,16 @@ class ClosedForm(Expectation):
             concentration=xp.full((), xp.nan, square.dtype),
         )
 
-    def two_rows(self, common: Law, crossed: bool) -> Pairs | None:
+    def two_rows(self, common: Law, crossed: bool, masked: bool = False) -> Pairs | None:
         """See `Expectation`; a few sums."""
         if self.pair is not None:
             return None
         of_gold, slope, _ = self._slopes(self.law.counts(self.share))
-        return additive_rows(common, crossed, (of_gold, slope), self.share)
+        if isinstance(common, BlocksLaw):
+            rows = None if masked else block_additive_rows
+        else:
+            rows = masked_additive_rows if masked else additive_rows
+        return None if rows is None else rows(common, crossed, (of_gold, slope), self.share)
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""

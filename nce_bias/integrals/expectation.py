@@ -142,10 +142,11 @@ class Expectation(eqx.Module):
         """
         return None
 
-    def two_rows(self, common: Law, crossed: bool) -> Pairs | None:
+    def two_rows(self, common: Law, crossed: bool, masked: bool = False) -> Pairs | None:
         """E[r_i . r_j] of two rows of a batch, with `common` draws (`nce_bias.integrals.rows`).
 
-        None where it has no formula.
+        `masked`: each row drops what equals its own gold (`.masked_rows`). None where it has no
+        formula.
         """
         return None
 

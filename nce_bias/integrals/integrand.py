@@ -33,15 +33,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from nce_bias.integrals.block_rows import block_softmax_rows
 from nce_bias.integrals.crowd import Crowding, crowding
 from nce_bias.integrals.expectation import GOLDS, Expectation, Gram, Pairs, Rule, Sums
+from nce_bias.integrals.masked_rows import masked_softmax_rows
 from nce_bias.integrals.rows import softmax_rows
 from nce_bias.integrals.spread import dense_square, separable_squares
 from nce_bias.numerics.arrays import Array, at_nodes, each, is_numpy, namespace, sum_of_nodes, top_k
 from nce_bias.numerics.gaps import Closed, close_gaps
 from nce_bias.numerics.leave_one_out import LARGEST_LOG_EXPOSURE, exposure
 from nce_bias.numerics.quadrature import CHUNK, Grid, make_grid, span, step_for
-from nce_bias.samplers import Law
+from nce_bias.samplers import BlocksLaw, Law
 
 #: Elements of one [inputs, nodes, labels] block; small enough to stay in cache.
 BLOCK = 2**17
@@ -260,10 +262,14 @@ class Integrand(Expectation):
         means[at_gold] -= missed
         return xp.sum(share * xp.sum(means**2, axis=-1))
 
-    def two_rows(self, common: Law, crossed: bool) -> Pairs | None:
+    def two_rows(self, common: Law, crossed: bool, masked: bool = False) -> Pairs | None:
         """See `Expectation`; a plane of nodes."""
         logs = self.log_gold, self.log_negative
-        return softmax_rows(common, crossed, logs, self.share, self.grid)
+        if isinstance(common, BlocksLaw):
+            rows = None if masked else block_softmax_rows
+        else:
+            rows = masked_softmax_rows if masked else softmax_rows
+        return None if rows is None else rows(common, crossed, logs, self.share, self.grid)
 
     def second_moment(self, gram: Gram) -> Float[Array, ""]:
         """See `Expectation`; from the matrix itself where the law is not separable."""

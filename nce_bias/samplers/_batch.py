@@ -8,7 +8,8 @@ other, and the variance of their mean needs the joint law of two rows i and j wi
 
 `crossed` are in-batch negatives, where the common draws are the golds of the other B - 2 rows;
 m negatives drawn once for the whole batch are common draws alone. `common` is their law, which must
-not depend on any gold: hits are kept. Where it is None the two-row law is only known by drawing.
+not depend on any gold: it keeps all hits, and where it `drops_hits` each row then drops those that
+equal its own gold. Where it is None the two-row law is only known by drawing.
 """
 
 from __future__ import annotations
@@ -37,8 +38,12 @@ class SharedDraws(Batch):
         return False
 
     @property
+    def drops_hits(self) -> bool:
+        return self.masked
+
+    @property
     def common(self) -> Law | None:
-        return None if self.masked else self.law
+        return self.law
 
     def draw(self, key: PRNGKeyArray, golds: Golds) -> RowsDrawn:
         labels, _ = self.law.draw(key, golds[0])
@@ -56,9 +61,15 @@ class SideBySide(Batch):
         return any(part.crossed for part in self.parts)
 
     @property
+    def drops_hits(self) -> bool:
+        return any(part.drops_hits for part in self.parts)
+
+    @property
     def common(self) -> Law | None:
         from nce_bias.samplers._concatenation import ConcatenationLaw
 
+        if self.drops_hits:
+            return None
         laws = [part.common for part in self.parts]
         known = tuple(law for law in laws if law is not None)
         return ConcatenationLaw(known) if len(known) == len(laws) else None
@@ -95,6 +106,10 @@ class OtherRows(Batch):
     @property
     def crossed(self) -> bool:
         return True
+
+    @property
+    def drops_hits(self) -> bool:
+        return self.masked
 
     @property
     def common(self) -> Law | None:

@@ -110,9 +110,9 @@ class InBatch(Sampler):
 
     def batch(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Batch:
         others = None
-        if self.separable and self.hits == "keep":
-            rows = self._independent(popularity)
-            others = eqx.tree_at(lambda law: law.m, rows, self.size - 2)
+        if self.counts is None and self.hard is None:
+            others = IidLaw(self._independent(popularity).log_q, self.size - 2, "keep")
+            others = others if self.views == 1 else BlocksLaw(others, self.views)
         masked = self.hits == "mask"
         hard = self._mined(scores, popularity)
         return OtherRows(others, self.counts, hard, self.views, self.total, masked)

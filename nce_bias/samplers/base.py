@@ -224,8 +224,13 @@ class Batch(eqx.Module):
 
     @property
     @abstractmethod
+    def drops_hits(self) -> bool:
+        """Whether each row drops what equals its own gold."""
+
+    @property
+    @abstractmethod
     def common(self) -> Law | None:
-        """The law of the draws that two rows share besides; independent of golds."""
+        """The law of the draws that two rows share besides, all hits kept; independent of golds."""
 
     def draw_golds(self, key: PRNGKeyArray, size: int, popularity: Float[Array, " V"]) -> Golds:
         """The golds of all rows: independent, unless a batch says otherwise."""

@@ -170,12 +170,6 @@ OF_EPOCH = nb.Problem(SCORES, np.array(EPOCH) / 8)
 IMAGES = nb.Problem(SCORES, [0.3, 0.1, 0.15, 0.45])
 #: What is known by sampling alone: sampler, problem, and the listed batches.
 SAMPLED = {
-    "masked draws": (
-        nb.iid(nb.from_probabilities(Q), 2, "mask"),
-        ONE,
-        lambda: batches.shared(rows(), Q, 2, masked=True),
-    ),
-    "masked rows": (nb.in_batch(3, hits="mask"), ONE, lambda: batches.in_batch(rows(), 1, True)),
     "epoch": (
         nb.in_batch(3, counts=EPOCH),
         OF_EPOCH,
@@ -185,11 +179,6 @@ SAMPLED = {
         nb.in_batch(3, hard=HARD),
         IMAGES,
         lambda: batches.triplets(batches.rows_of(3, [1.0], IMAGES.population), HARD),
-    ),
-    "views": (
-        nb.in_batch(3, 2),
-        IMAGES,
-        lambda: batches.in_batch(batches.rows_of(3, [1.0], IMAGES.population), 2),
     ),
     "images of an epoch": (
         nb.in_batch(2, 2, [2, 3]),
@@ -209,9 +198,8 @@ def test_sampled_batches_have_the_listed_variance(kind):
     assert found.error == found.standard_errors["variance"] < 0.01
     assert abs(found.own - wanted) > 4.5 * found.error  # rows of their own
     assert found.method.startswith("monte carlo, 3")
-    if kind != "masked draws":  # and the same rows, independent and with every hit
-        plain = nb.batch_variance(problem, nb.in_batch(size))
-        assert abs(plain.variance - wanted) > 4.5 * found.error
+    plain = nb.batch_variance(problem, nb.in_batch(size))  # the same rows, independent
+    assert abs(plain.variance - wanted) > 4.5 * found.error
     with pytest.raises(nb.NoExactMethod) as refused:
         nb.batch_variance(problem, sampler, batch=size)
     assert "Use nb.batch_variance(problem, sampler, loss, batch, key=key, draws=10_000)" in str(
