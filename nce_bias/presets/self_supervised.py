@@ -57,7 +57,8 @@ ROWS = [
         year=2021,
         of=lambda m: (_batch(m), infonce),
         words="the texts of a batch for one image: the rows of CLIP's matrix. Its columns are the "
-        "same on the transposed problem, pop(x|y) with weights pop(y), and the loss their mean",
+        "same on the transposed problem, pop(x|y) with weights pop(y), and the loss their mean: "
+        "nb.both_directions",
         source="Radford et al. (2021), CLIP, one of two directions",
         status=READ,
         differs=IN_BATCH,
