@@ -27,7 +27,12 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         drawn = {name: _line(left, table, name, "labels") for name in LINES}
         for name in ("distinct draws", "one gold"):
             _line(right, table, name, "m")
-        left.set(xscale="log", yscale="log", xlabel="labels $V$, 4 negatives, 64 distinct", ylabel="seconds")
+        left.set(
+            xscale="log",
+            yscale="log",
+            xlabel="labels $V$, 4 negatives, 64 distinct",
+            ylabel="seconds",
+        )
         right.set(xscale="log", xlabel="negatives $m$, 100,000 labels")
         plot.legend(fig, drawn)
         plot.finding(fig, FINDING)
