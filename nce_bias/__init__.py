@@ -7,17 +7,17 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `listed`, `a + b`). What is computed on
-it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`, `self_normalized`,
-`binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`, `with_inclusion(loss)`, any
-`Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`, `monte_carlo`; for the
-parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches whose rows share
-candidates `batch_variance`, for rows and columns of one `both_directions`; for many cells at once,
-`sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions of published code by
-name: `preset`, `presets`; all of them on one's own scores: `audit`; which of them one's own code
-is: `which`. Whether a sampler or a data pipeline draws what it says: `check_sampler`. Real label
-spaces, text and its scores, training, retrievers, figures: `data`, `text`, `scores`, `train`,
-`retrieval`, `plot`, loaded when first used.
+`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `resampled`, `listed`, `a + b`). What
+is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`,
+`self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
+`with_inclusion(loss)`, any `Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`,
+`monte_carlo`; for the parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches
+whose rows share candidates `batch_variance`, for rows and columns of one `both_directions`; for
+many cells at once, `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions
+of published code by name: `preset`, `presets`; all of them on one's own scores: `audit`; which of
+them one's own code is: `which`. Whether a sampler or a data pipeline draws what it says:
+`check_sampler`. Real label spaces, text and its scores, training, retrievers, figures: `data`,
+`text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -49,6 +49,7 @@ from nce_bias.losses import (
     LogSum,
     LogSums,
     Loss,
+    WeightedMean,
     binary_nce,
     blackout,
     bpr,
@@ -71,6 +72,7 @@ from nce_bias.losses import (
     rince,
     sampled_softmax,
     sampled_softmax_both,
+    self_adversarial,
     self_normalized,
     siglip,
     smile,
@@ -96,6 +98,7 @@ from nce_bias.samplers import (
     in_batch,
     listed,
     poisson,
+    resampled,
     top,
     unique,
     until_distinct,
@@ -142,6 +145,7 @@ __all__ = [
     "SamplerCheck",
     "ScoreModel",
     "UnusualInput",
+    "WeightedMean",
     "Which",
     "audit",
     "batch_variance",
@@ -190,11 +194,13 @@ __all__ = [
     "psl",
     "pull_back",
     "ranking_nce",
+    "resampled",
     "retrieval",
     "rince",
     "sampled_softmax",
     "sampled_softmax_both",
     "scores",
+    "self_adversarial",
     "self_normalized",
     "semi_hard",
     "siglip",

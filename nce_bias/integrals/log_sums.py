@@ -15,7 +15,9 @@ the scores of y and of the gold, and p_i that of log w_i+,
     dE/ds_g = h' + sum_i a_i (E[pi_i+] p_i + sum_y E[pi_iy] e_iy)    besides what its copies have,
 
 pi_i being the shares of Z_i. Fewer independent draws are a law of the same kind with another m, and
-those of one part of a sum of samplers have that part's law.
+those of one part of a sum of samplers have that part's law. A mean of values h under the
+shares, its weights held fixed, has the same gradient with h' for d and its derivative by the gold's
+score for e, and sum_y E[pi_iy] h_y for E[log Z_i].
 
 **Second moments.** The gradient is r = h' e + sum_i a_i x_i / (t Z_i), with z_i = t w_i and
 
@@ -72,6 +74,7 @@ class Term(eqx.Module):
 
     `draws` says how many of the first draws are in it, None for all; with `leaves` it is a mean
     over which of the m draws is left out. `part` says which part of a sum of samplers alone is.
+    With `worth` it is the mean of that under the shares.
     """
 
     factor: Float[Array, ""]
@@ -84,6 +87,7 @@ class Term(eqx.Module):
     leaves: bool = eqx.field(static=True)
     part: int | None = eqx.field(static=True, default=None)
     power: float = eqx.field(static=True, default=0.0)
+    worth: Labels | None = None
 
     def of_z(self, log_z: Labels) -> Labels:
         """log Z, or (Z^p - 1) / p."""
@@ -211,7 +215,10 @@ class LogSumsMoments(Expectation):
             absent, scale = xp.isneginf(term.log_gold), term.scale
             base = xp.where(absent, xp.max(term.log_negative), term.log_gold)
             base = xp.where(here, base, 0.0)
-            loss = loss + term.factor * (scale * found.loss + xp.sum(share * term.of_z(base)))
+            mean = scale * found.loss + xp.sum(share * term.of_z(base))
+            if term.worth is not None:
+                mean = xp.sum(found.by_negative * term.worth)
+            loss = loss + term.factor * mean
             alone = share * (xp.exp(term.power * base) if term.power else 1.0)  # w_+^p
             picked = xp.where(here, (scale * found.by_gold + alone) * term.by_own, 0.0)
             if term.pair is not None:

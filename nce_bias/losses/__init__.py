@@ -34,7 +34,8 @@ your own.
 
 A loss that is made of several Z is a `LogSums`: any h(s_g) + sum_i a_i log Z_i, exact too.
 `blackout`, `jackknifed_softmax`, `psl`, `smile` and `mil_nce` are such, and with powers of Z in
-place of its logarithm `gce` and `rince` (`nce_bias.losses.named_sums`).
+place of its logarithm `gce` and `rince` (`nce_bias.losses.named_sums`). Of a
+mean by weights that the negatives have among themselves (`WeightedMean`) `self_adversarial` is.
 `debiased` and `hard_reweighted` (Chuang et al., 2020; Robinson et al., 2021) are while their floor
 is idle; how often it acts is bounded (`nce_bias.losses.floor`), and where that is too often they
 are known by Monte Carlo alone.
@@ -64,7 +65,16 @@ from nce_bias.losses.named import (
     siglip,
     spectral,
 )
-from nce_bias.losses.named_sums import blackout, gce, jackknifed_softmax, mil_nce, psl, rince, smile
+from nce_bias.losses.named_sums import (
+    blackout,
+    gce,
+    jackknifed_softmax,
+    mil_nce,
+    psl,
+    rince,
+    self_adversarial,
+    smile,
+)
 from nce_bias.losses.reweighted import Reweighted, debiased, hard_reweighted
 from nce_bias.losses.softmax import (
     CandidateSoftmax,
@@ -75,6 +85,7 @@ from nce_bias.losses.softmax import (
     self_normalized,
     with_inclusion,
 )
+from nce_bias.losses.weighted_mean import WeightedMean
 
 #: Name on the command line and in tables -> loss, of those with exact moments.
 LOSSES = {
@@ -100,6 +111,7 @@ __all__ = [
     "LogSums",
     "Loss",
     "Reweighted",
+    "WeightedMean",
     "binary_nce",
     "blackout",
     "bpr",
@@ -123,6 +135,7 @@ __all__ = [
     "rince",
     "sampled_softmax",
     "sampled_softmax_both",
+    "self_adversarial",
     "self_normalized",
     "siglip",
     "smile",

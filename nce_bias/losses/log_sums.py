@@ -6,7 +6,8 @@ with any log-weights and any factors: what reweights the negatives by themselves
 extrapolates in their number. Any log Z may be (Z^p - 1) / p with p < 1, whose limit at p = 0 it is:
 generalised cross entropies. Each log-sum is an integral of the same Laplace functional at other
 weights, so expected loss and gradient are exact with every sampler, and so are second moments, from
-integrals over a plane (`nce_bias.integrals.log_sums`).
+integrals over a plane (`nce_bias.integrals.log_sums`). A term may also be a mean over the negatives
+by weights of their own (`nce_bias.losses.weighted_mean`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from nce_bias.losses.additive import check_corrections
 from nce_bias.losses.base import Corrected, check_gold, correct
 from nce_bias.losses.functions import Function, with_besides
 from nce_bias.losses.log_sum import LogSum
+from nce_bias.losses.weighted_mean import WeightedMean
 from nce_bias.numerics.arrays import namespace
 from nce_bias.problem import Problem
 from nce_bias.samplers import Concatenation, Law, Sampler
@@ -38,8 +40,8 @@ class LogSums(eqx.Module):
     ----------
     name : str
         What tables call it.
-    terms : sequence of LogSum
-        The log-sums.
+    terms : sequence of LogSum and WeightedMean
+        What is added up.
     gold : callable, optional
         h, of the gold's corrected score.
     corrections : pair of {"none", "log_q", "log_mq"}
@@ -74,7 +76,7 @@ class LogSums(eqx.Module):
 
     normalized = False  # whether v holds the chances of a softmax to pick each candidate
     name: str = eqx.field(static=True)
-    terms: tuple[LogSum, ...]
+    terms: tuple[LogSum | WeightedMean, ...]
     gold: Function | None
     corrections: tuple[str, str] = eqx.field(static=True)
     inclusion: bool = eqx.field(static=True)
@@ -87,12 +89,13 @@ class LogSums(eqx.Module):
         corrections: tuple[str, str] = ("none", "none"),
         inclusion: bool = False,
     ) -> None:
-        terms = (terms,) if isinstance(terms, LogSum) else tuple(terms)
-        if not terms or not all(isinstance(term, LogSum) for term in terms):
+        kinds = LogSum, WeightedMean
+        terms = (terms,) if isinstance(terms, kinds) else tuple(terms)
+        if not terms or not all(isinstance(term, kinds) for term in terms):
             raise refuse(
                 f"loss {name}",
                 f"got the terms {terms!r}",
-                "one nb.LogSum or several",
+                "one nb.LogSum or several, or nb.WeightedMean",
                 "For example [nb.LogSum(1.0, lambda s: s, gold=lambda s: s)].",
             )
         self.name, self.terms = name, terms
@@ -107,6 +110,7 @@ class LogSums(eqx.Module):
     @property
     def _functions(self) -> list[Function]:
         found = [self.gold, *(part for term in self.terms for part in (term.gold, term.negative))]
+        found += [term.weight for term in self.terms if isinstance(term, WeightedMean)]
         return [function for function in found if function is not None]
 
     def portable(self, sampler: Sampler) -> bool:
@@ -174,7 +178,7 @@ class LogSums(eqx.Module):
                     'Use hits="exclude" or nb.without_replacement.',
                 )
 
-    def _drawn_by(self, sampler: Sampler, term: LogSum) -> Sampler:
+    def _drawn_by(self, sampler: Sampler, term: LogSum | WeightedMean) -> Sampler:
         """What draws the negatives of a log-sum; ValueError where there is no such part."""
         if term.part is None:
             return sampler

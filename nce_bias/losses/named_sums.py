@@ -10,6 +10,8 @@ loss                     formula                                 source
 `mil_nce`                log Z - log Z_positives                 Miech et al. (2020)
 `gce(q)`                 (1 - pi(1)^q) / q                       Zhang & Sabuncu (2018)
 `rince(q, lam)`          (lam Z)^q / q - e^{q s_g} / q           Chuang et al. (2022)
+`self_adversarial(...)`  softplus(-s_g) + sum_k pi_k             Sun et al. (2019), RotatE
+                         softplus(s_k), pi detached
 =======================  ======================================  ===============================
 
 BlackOut's log(1 - pi(k)) is log Z without draw k less log Z, so the loss is
@@ -34,6 +36,9 @@ outside, every positive is a gold in its turn and the others are candidates like
 pi(1)^q is a power -q of Z / w_g. `gce` is the mean absolute error 1 - pi(1) for q = 1, InfoNCE for
 q to 0; `rince`, whose weights have the temperature in them, is InfoNCE and log lam for q to 0.
 
+In self-adversarial negatives pi is the softmax of alpha s over the negatives, a constant to the
+gradient.
+
 Fewer draws than all are independent ones: `blackout` and `jackknifed_softmax` need `iid`.
 """
 
@@ -47,6 +52,7 @@ import jax.numpy as jnp
 from nce_bias._checks import refuse
 from nce_bias.losses.log_sum import LogSum
 from nce_bias.losses.log_sums import LogSums
+from nce_bias.losses.weighted_mean import WeightedMean
 
 #: Largest q of `gce`.
 MOST_Q = 4
@@ -120,6 +126,21 @@ def smile(clip: float = 5.0) -> LogSums:
         return jnp.clip(negative, -most, most) - jnp.log(m)
 
     return LogSums(f"smile(clip={most:g})", LogSum(1.0, clipped), _negated)
+
+
+def self_adversarial(alpha: float = 1.0) -> LogSums:
+    """softplus(-s_g) + sum_k pi_k softplus(s_k), pi the softmax of alpha s over the negatives.
+
+    >>> self_adversarial(0.5)
+    self_adversarial(alpha=0.5)
+
+    Raises ValueError for an alpha that is not positive; alpha to 0 is `jsd`.
+    """
+    sharpness = _positive("alpha", alpha)
+    term = WeightedMean(1.0, jax.nn.softplus, lambda negative: sharpness * negative)
+    return LogSums(
+        f"self_adversarial(alpha={sharpness:g})", term, lambda gold: jax.nn.softplus(-gold)
+    )
 
 
 def gce(q: float = 0.7) -> LogSums:

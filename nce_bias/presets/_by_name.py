@@ -10,6 +10,7 @@ from nce_bias.presets import (
     graphs,
     language_models,
     recommendation,
+    resampling,
     retrieval,
     self_supervised,
     sequential_recommendation,
@@ -17,7 +18,7 @@ from nce_bias.presets import (
 )
 from nce_bias.presets._convention import Convention, Preset
 
-#: Every convention, family by family.
+#: Every convention, family by family; those that several families have a part in come last.
 CONVENTIONS: list[Convention] = [
     *language_models.ROWS,
     *recommendation.ROWS,
@@ -26,6 +27,7 @@ CONVENTIONS: list[Convention] = [
     *graphs.ROWS,
     *self_supervised.ROWS,
     *theory.ROWS,
+    *resampling.ROWS,
 ]
 
 #: Name -> the convention, a function of m that gives the preset.

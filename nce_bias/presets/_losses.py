@@ -15,12 +15,16 @@ loss                    formula                                             kind
 `tuba`                  -s_g + a - 1 + mean_k e^{s_k - a}                   additive
 `rpc`                   -s_g + b s_g^2 / 2 + mean_k (a s_k + c s_k^2 / 2)   additive
 `poisson_transform`     -s_g + sum_k e^{s_k} / (m q_k)                      additive
+`mean_bpr`              mean_k softplus(s_k - s_g)                          additive
+`alpha_cl`              sum_k [e^{(s_k - 1) / tau}] (s_k - s_g)             additive
+`softmax_weighted_bpr`  sum_k [pi_k] softplus(s_k - s_g), pi of weights     weighted mean
+                        e^{s_k / tau} / E[copies]
 `gbce_of_public_code`   gBCE with alpha = m / (V - 2)                       additive
 ======================  ==================================================  =====================
 
-pi is the softmax of the negatives alone; Z = e^{s_g} + sum_k e^{s_k} / E[copies], so that its
-expectation is the whole partition function where every wrong label can be drawn. A mean divides by
-the m that was asked for.
+[ ] is held fixed; pi is the softmax of the negatives alone; Z = e^{s_g} + sum_k e^{s_k} /
+E[copies], so that its expectation is the whole partition function where every wrong label can be
+drawn. A mean divides by the m that was asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from nce_bias.losses import Additive, CandidateSoftmax, LogSum, LogSums
+from nce_bias.losses import Additive, CandidateSoftmax, LogSum, LogSums, WeightedMean
 
 
 def _negated(gold):
@@ -55,6 +59,9 @@ top1 = Additive(
     "top1",
     None,
     lambda gold, negative, m: (jax.nn.sigmoid(negative - gold) + jax.nn.sigmoid(negative**2)) / m,
+)
+mean_bpr = Additive(
+    "mean_bpr", None, lambda gold, negative, m: jax.nn.softplus(negative - gold) / m
 )
 poisson_transform = Additive("poisson_transform", _negated, jnp.exp, ("none", "log_mq"))
 
@@ -127,3 +134,24 @@ def gbce_of_public_code(t: float) -> Additive:
 
     name = f"gbce_of_public_code(t={t:g})"
     return Additive(name, of_gold, lambda negative: jax.nn.softplus(negative))
+
+
+def alpha_cl(temperature: float) -> Additive:
+    """Differences of cosines, weighted by how near a negative is."""
+    tau = float(temperature)
+
+    def weighted(gold, negative):
+        return jax.lax.stop_gradient(jnp.exp((negative - 1) / tau)) * (negative - gold)
+
+    return Additive(f"alpha_cl(temperature={tau:g})", None, weighted)
+
+
+def softmax_weighted_bpr(temperature: float) -> LogSums:
+    """Pairs, weighted by importance among the negatives."""
+    tau = float(temperature)
+    term = WeightedMean(
+        1.0,
+        lambda gold, negative: jax.nn.softplus(negative - gold),
+        lambda negative, log_count: negative / tau - log_count,
+    )
+    return LogSums(f"softmax_weighted_bpr(temperature={tau:g})", term)

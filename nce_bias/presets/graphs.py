@@ -55,7 +55,7 @@ ROWS = [
         "averaged",
         source="Sun et al. (2019), RotatE's code without adversarial weights",
         status=READ,
-        differs="Half of it, with a weight of the triple; adversarial weights are another loss.",
+        differs="Half of it, with a weight of the triple. With adversarial weights it is rotate.",
         sides=sides("positives"),
     ),
     row(

@@ -27,6 +27,9 @@ from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._in_batch import InBatch, in_batch
 from nce_bias.samplers._listed import Listed, ListedLaw, listed
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
+from nce_bias.samplers._resampled import Resampled, resampled
+from nce_bias.samplers._resampled_draws import ResampledLaw
+from nce_bias.samplers._resampled_once import ResampledOnceLaw
 from nce_bias.samplers._top import Top, TopLaw, top
 from nce_bias.samplers._unique import Unique, UniqueLaw, unique
 from nce_bias.samplers._until_distinct import UntilDistinct, UntilDistinctLaw, until_distinct
@@ -66,6 +69,9 @@ __all__ = [
     "Lot",
     "Poisson",
     "PoissonLaw",
+    "Resampled",
+    "ResampledLaw",
+    "ResampledOnceLaw",
     "Sampler",
     "Top",
     "TopLaw",
@@ -81,6 +87,7 @@ __all__ = [
     "in_batch",
     "listed",
     "poisson",
+    "resampled",
     "top",
     "unique",
     "until_distinct",

@@ -38,27 +38,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from nce_bias._checks import NoExactMethod, check_count, check_kind, is_traced, refuse
-from nce_bias._gate import floating
-from nce_bias._reads import bind, proposal, reads_gold
-from nce_bias.numerics.arrays import Array, each, is_numpy, namespace, one_hot
+from nce_bias._reads import bind, reads_gold
+from nce_bias.numerics.arrays import Array, each, namespace
 from nce_bias.problem import Problem
-from nce_bias.proposals import Uniform, cases_of, describe, reads_scores
-from nce_bias.proposals.base import of_a_user
+from nce_bias.proposals import Uniform, describe, reads_scores
 from nce_bias.samplers._best_of_clocks import BestOfClocksLaw, seconds_of_clocks
 from nce_bias.samplers._best_of_distinct import BestOfDistinctLaw
 from nce_bias.samplers._best_of_draws import BestOfDrawsLaw, gauss_nodes
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw
 from nce_bias.samplers._epoch import EpochLaw
-from nce_bias.samplers._iid import Iid, IidLaw
-from nce_bias.samplers._in_batch import InBatch
+from nce_bias.samplers._iid import IidLaw
+from nce_bias.samplers._in_batch import InBatch, are_independent
+from nce_bias.samplers._per_label import GoldItself, TheScore, all_numbers, function_of, numbers
 from nce_bias.samplers._selected import SelectedLaw
 from nce_bias.samplers._without_replacement import (
     MOST_SECONDS,
@@ -69,41 +67,6 @@ from nce_bias.samplers.base import Law, Sampler
 
 #: What the rule over the threshold may miss F by.
 TOLERANCE = 1e-16
-
-
-class ByScore(eqx.Module):
-    """The key that is the score."""
-
-    portable: ClassVar[bool] = True
-
-    def __call__(self, scores, popularity):
-        return scores
-
-    def __repr__(self) -> str:
-        return "scores"
-
-
-class BySide(eqx.Module):
-    """The key that is a side of the problem."""
-
-    portable: ClassVar[bool] = True
-    reads_scores: ClassVar[bool] = False
-    side: str = eqx.field(static=True)
-
-    def __call__(self, side):
-        return side
-
-    def __repr__(self) -> str:
-        return self.side
-
-
-class GoldItself(eqx.Module):
-    """Marks the gold: a law that reads it is that of one gold."""
-
-    portable: ClassVar[bool] = True
-
-    def __call__(self, scores, gold):
-        return one_hot(gold, scores) > 0
 
 
 class BestOf(Sampler):
@@ -130,24 +93,10 @@ class BestOf(Sampler):
 
     def key(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Array:
         """What labels are ordered by, `[V]`; not differentiated."""
-        scores = scores if is_numpy(scores) else jax.lax.stop_gradient(scores)
-        key: Any
-        if is_numpy(scores, popularity) and not getattr(self.by, "portable", False):
-            key = of_a_user(self.by, scores, popularity)
-        else:
-            key = self.by(scores, popularity)
-            key = key if is_numpy(key) else floating(f"by {describe(self.by)}", key)
-        if key.shape != scores.shape:
-            raise refuse(
-                f"by {describe(self.by)}",
-                f"returned shape {key.shape}",
-                f"[V] = {scores.shape}",
-                "Return one number per label, for one input at a time.",
-            )
-        return key
+        return numbers("by", self.by, scores, popularity)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
-        if not (_alike(self.pool) or _independent(self.pool) or _clocked(self.pool)):
+        if not (_alike(self.pool) or are_independent(self.pool) or _clocked(self.pool)):
             raise NoExactMethod(
                 f"{self!r} has no exact moments: the pool is neither independent draws (nb.iid, "
                 "nb.in_batch of independent rows) nor distinct labels (nb.without_replacement, "
@@ -191,7 +140,7 @@ class BestOf(Sampler):
 
     @property
     def portable(self) -> bool:
-        return _independent(self.pool)
+        return are_independent(self.pool)
 
     @property
     def reads_scores(self) -> bool:
@@ -204,7 +153,7 @@ class BestOf(Sampler):
         self.pool.check(problem)
         if is_traced(problem, self):
             return
-        keys, inputs = _keys(self, problem)
+        keys, inputs = all_numbers("by", self.by, problem)
         if np.isnan(keys).any():
             raise refuse(
                 f"by {describe(self.by)}",
@@ -214,15 +163,8 @@ class BestOf(Sampler):
             )
 
     def __repr__(self) -> str:
-        by = "" if isinstance(self.by, ByScore) else f", by={describe(self.by)}"
+        by = "" if isinstance(self.by, TheScore) else f", by={describe(self.by)}"
         return f"best_of({self.pool!r}, m={self.m}{by})"
-
-
-def _independent(pool: Sampler) -> bool:
-    """Whether the pool is independent draws from one q."""
-    if isinstance(pool, InBatch):
-        return pool.separable
-    return isinstance(pool, Iid)
 
 
 def _alike(pool: Sampler) -> bool:
@@ -263,19 +205,6 @@ def _longest(pool: Sampler, problem: Problem) -> float:
     return min(
         1.0, float(np.max(np.asarray(each(of_input, (problem.score_rows, problem.seen_rows)))))
     )
-
-
-def _keys(sampler: BestOf, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """The key of every input, and of every gold that occurs if it reads the gold; their inputs."""
-    inputs, golds = cases_of(sampler.by, problem)
-
-    def of_case(case):
-        at, gold = case
-        seen = jax.tree.map(lambda leaf: leaf[at], problem.seen_rows)
-        bound = bind(sampler, seen, gold)
-        return bound.key(problem.score_rows[at], problem.popularity)
-
-    return np.asarray(each(of_case, (inputs, golds))), np.asarray(inputs)
 
 
 def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
@@ -324,19 +253,12 @@ def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
             "m at most the size of the pool",
             "Draw a larger pool, or fewer of it.",
         )
-    if isinstance(by, str):
-        by = proposal(BySide(by), (by,))
-    elif by is not None and not callable(by):
-        raise refuse(
-            "by",
-            f"got {by!r}",
-            "a function of scores, popularity, gold or sides, or the name of a side",
-            "For example by='stale', or by=lambda scores, popularity: scores - "
-            "jnp.log(popularity).",
-        )
+    key = function_of(
+        "by", by, "by='stale', or by=lambda scores, popularity: scores - jnp.log(popularity)"
+    )
     if pool.m == m:
         return pool
     never_drawn = _alike(pool) or type(pool) is WithoutReplacement
     marks = GoldItself() if never_drawn or getattr(pool, "hits", "keep") != "keep" else None
-    key, most = ByScore() if by is None else by, int(pool.m)
-    return BestOf(pool=pool, m=m, by=key, marks=marks, nodes=max(1, -(-most // 2)))
+    nodes = max(1, -(-int(pool.m) // 2))
+    return BestOf(pool=pool, m=m, by=key, marks=marks, nodes=nodes)

@@ -42,7 +42,8 @@ from jaxtyping import Float, Int
 
 from nce_bias.numerics.arrays import Array
 from nce_bias.numerics.quadrature import gamma_bound
-from nce_bias.samplers._selected import SameForAll, best_first
+from nce_bias.samplers._same_for_all import SameForAll
+from nce_bias.samplers._selected import SelectedLaw, best_first
 from nce_bias.samplers._without_replacement import NODES_IN_T, WithoutReplacementLaw
 
 #: Seconds for a node in t, a node in tau, a label and a number that is kept of them, gradient
@@ -66,7 +67,7 @@ class Rings(eqx.Module):
     scale: Float[Array, ""]
 
 
-class BestOfClocksLaw(SameForAll):
+class BestOfClocksLaw(SameForAll, SelectedLaw):
     """The best m < M of M labels that rang first; of one gold where `gold` marks it.
 
     `removed` says that the gold never rings.

@@ -32,10 +32,11 @@ from jaxtyping import Float
 from scipy.special import gammaln
 
 from nce_bias.numerics.arrays import Array
-from nce_bias.samplers._selected import SameForAll, best_first
+from nce_bias.samplers._same_for_all import SameForAll
+from nce_bias.samplers._selected import SelectedLaw, best_first
 
 
-class BestOfDistinctLaw(SameForAll):
+class BestOfDistinctLaw(SameForAll, SelectedLaw):
     """The best m < M of M distinct labels out of `members`, the gold not one of them."""
 
     members: Array

@@ -60,7 +60,8 @@ from jaxtyping import Float, Int
 
 from nce_bias.numerics.arrays import Array, is_numpy, namespace
 from nce_bias.samplers._iid import IidLaw
-from nce_bias.samplers._selected import SameForAll, best_first
+from nce_bias.samplers._same_for_all import SameForAll
+from nce_bias.samplers._selected import SelectedLaw, best_first
 
 
 class Below(eqx.Module):
@@ -80,7 +81,7 @@ class Below(eqx.Module):
     weight: Float[Array, "V n"]
 
 
-class BestOfDrawsLaw(SameForAll):
+class BestOfDrawsLaw(SameForAll, SelectedLaw):
     """The best m < M of M independent draws; of one gold where `gold` marks it."""
 
     pool: IidLaw
@@ -112,13 +113,8 @@ class BestOfDrawsLaw(SameForAll):
             return self.ready
         xp, gold = namespace(self.key, self.pool.q), self.gold
         order, place = best_first(self.key, gold)
-        log_q, log_rest = self.pool.log_proposal()
-        counts = xp.ones_like(log_q)
-        if gold is not None:
-            counts = 1.0 - gold.astype(log_q.dtype)
-            log_left = xp.sum(xp.where(gold, log_rest, 0.0))
-            removed = gold & (self.pool.rest is not None)
-            log_q = xp.where(removed, -xp.inf, log_q - log_left)
+        log_q = self.pool.log_q_of(gold)
+        counts = xp.ones_like(log_q) if gold is None else 1.0 - gold.astype(log_q.dtype)
         q = xp.exp(log_q)[order]
         at, lengths = (xp.asarray(part, q.dtype) for part in _gauss(self.nodes))
         start = xp.cumsum(q) - q

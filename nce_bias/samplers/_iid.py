@@ -219,6 +219,18 @@ class IidLaw(Law):
         labels = jnp.where(self.rest.top[gold], without_top, two.invert(cdf, at))
         return labels, jnp.ones(labels.shape, bool)
 
+    def log_q_of(self, gold: Bool[Array, " V"] | None) -> Float[Array, " V"]:
+        """log q of one draw for the gold that is marked; of every gold where hits are kept.
+
+        A gold that is dropped keeps its q here.
+        """
+        if gold is None:
+            return self.log_q
+        log_q, log_rest = self.log_proposal()
+        xp = namespace(log_q, gold)
+        log_left = xp.sum(xp.where(gold, log_rest, 0.0))
+        return xp.where(gold & (self.rest is not None), -xp.inf, log_q - log_left)
+
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         if self.hits == "exclude":
             return self.log_q, log_without_each(self.log_q)

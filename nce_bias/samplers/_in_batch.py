@@ -61,7 +61,7 @@ from nce_bias.samplers._hard_rows import (
     check_mined_by_side,
     mined_by_side,
 )
-from nce_bias.samplers._iid import IidLaw
+from nce_bias.samplers._iid import Iid, IidLaw
 from nce_bias.samplers.base import Batch, Law, Sampler
 
 #: What becomes of a row with the same gold.
@@ -190,6 +190,11 @@ class InBatch(Sampler):
         table = repr(repr(self.hard)) if shape is None else f"[{', '.join(map(str, shape))}]"
         hard = "" if self.hard is None else f", hard={table}"
         return f"in_batch({self.size}{views}{counts}{hits}{hard})"
+
+
+def are_independent(pool: Sampler) -> bool:
+    """Whether the negatives of a sampler are independent draws from one q."""
+    return pool.separable if isinstance(pool, InBatch) else isinstance(pool, Iid)
 
 
 def in_batch(

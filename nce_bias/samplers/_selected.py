@@ -1,12 +1,10 @@
-"""The m best by a key of what another law draws; known by drawing, and the base of exact laws.
+"""The m best by a key of what another law draws; known by drawing.
 
 A pool may have more slots than labels (dropped draws, sets of random size): what is there comes
 before what is not, so a pool with fewer than m labels gives all of them and empty slots.
 """
 
 from __future__ import annotations
-
-from abc import abstractmethod
 
 import equinox as eqx
 import jax
@@ -15,7 +13,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from nce_bias._checks import NoExactMethod
 from nce_bias.numerics.arrays import Array, namespace
-from nce_bias.samplers.base import Copies, Labels, Law, Present
+from nce_bias.samplers.base import Labels, Law, Present
 
 
 class SelectedLaw(Law):
@@ -47,39 +45,6 @@ class SelectedLaw(Law):
     def log_proposal(self) -> tuple[Float[Array, " V"], Float[Array, " V"]]:
         """The pool's: code that corrects scores does so before it selects."""
         return self.pool.log_proposal()
-
-
-class SameForAll(SelectedLaw):
-    """One that says the same of every gold it is asked for: there is one, or hits are kept."""
-
-    @abstractmethod
-    def at(self, exposures: Float[Array, "*N V"]) -> tuple[Array, Array]:
-        """log F `[*N, 1]`, and the expected copies `[*N, V]` of the tilted negatives."""
-
-    def tilted(self, exposures: Float[Array, "*N V"]) -> tuple[Float[Array, "*N V"], Copies]:
-        xp = namespace(exposures, self.key)
-        log_f, found = self.at(exposures)
-
-        def copies(share: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
-            return found * xp.sum(share, axis=-1, keepdims=True)
-
-        return xp.broadcast_to(log_f, exposures.shape), copies
-
-    def copies_by_gold(
-        self, exposures: Float[Array, "*N V"], golds: Int[Array, " G"]
-    ) -> Float[Array, "*N G V"]:
-        found = self.at(exposures)[1][..., None, :]
-        shape = (*found.shape[:-2], len(golds), found.shape[-1])
-        return namespace(found).broadcast_to(found, shape)
-
-    def log_counts(
-        self, like: Float[Array, " V"]
-    ) -> tuple[Float[Array, " V"], Float[Array, "V V_or_1"]]:
-        xp = namespace(like, self.key)
-        copies = self.at(xp.zeros_like(like))[1]
-        drawn = copies > 0
-        logs = xp.where(drawn, xp.log(xp.where(drawn, copies, 1.0)), -xp.inf)
-        return logs, xp.zeros_like(like)[:, None]
 
 
 def best_first(key: Float[Array, " V"], last: Array | None) -> tuple[Array, Array]:

@@ -27,6 +27,9 @@ Samplers are plain tuples, q being an array of V probabilities over *all* labels
 ``("best_of", q, m, pool, key)``       the m of what ``pool`` draws with the largest ``key`` (a row
                                        for each gold), ties to the lower index, dropped draws last;
                                        q is the pool's
+``("resampled", q, m, pool, weights)``  m draws with replacement from what ``pool`` draws, with
+                                       chances proportional to ``weights`` (a row for each gold);
+                                       none from an empty one; q is of no matter
 =====================================  ==========================================================
 """
 
@@ -154,6 +157,8 @@ def draws(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
         probability, labels = draws(pool, gold, scores)
         order = [*sorted(range(len(scores)), key=lambda y: -key[gold][y]), ABSENT]  # stable
         return probability, np.array([sorted(row, key=order.index)[:m] for row in labels], int)
+    if kind == "resampled":
+        return _by_weight(spec, gold, scores)
     if kind == "either":
         drawn = [(share, *draws(part, gold, scores)) for part, share in spec[1]]
         slots = max(labels.shape[1] for _, _, labels in drawn)
@@ -184,6 +189,22 @@ def _other_rows(spec, gold) -> tuple[np.ndarray, np.ndarray]:
     return probability, labels
 
 
+def _by_weight(spec, gold, scores) -> tuple[np.ndarray, np.ndarray]:
+    """Every pool, and every m of its slots in order."""
+    _, _, m, pool, weights = spec
+    chance, pools = draws(pool, gold, scores)
+    weight = np.where(pools == ABSENT, 0, long(weights)[gold][pools])
+    total = weight.sum(axis=1)
+    empty = total == 0
+    share = weight[~empty] / total[~empty, None]
+    slots = np.array(list(itertools.product(range(pools.shape[1]), repeat=m)), int)
+    of_slots = np.prod(share[:, slots], axis=2) * chance[~empty, None]
+    labels = pools[~empty][:, slots].reshape(-1, m)
+    none = np.full((1, m), ABSENT)
+    labels, of_slots = np.vstack([labels, none]), np.append(of_slots, chance[empty].sum())
+    return of_slots[of_slots > 0], labels[of_slots > 0]
+
+
 def one_draw(spec, gold) -> np.ndarray:
     """The law of a single draw ``[V]``: q, without the gold and renormalised where it is excluded.
 
@@ -191,6 +212,9 @@ def one_draw(spec, gold) -> np.ndarray:
     """
     if spec[0] == "best_of":
         return one_draw(spec[3], gold)
+    if spec[0] == "resampled":
+        chance, labels = draws((*spec[:2], 1, *spec[3:]), gold, np.zeros(len(spec[4])))
+        return np.array([chance[labels[:, 0] == y].sum() for y in range(len(spec[4]))])
     if spec[0] not in ("iid", "without_replacement", "poisson", "batch") or len(spec) == 2:
         raise ValueError(f"{spec[0]} has no single q to correct with")
     q = long(spec[1]) / long(spec[1]).sum()

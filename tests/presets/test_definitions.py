@@ -9,11 +9,12 @@ from tests.presets.definitions import (
     language_models,
     listing,
     recommendation,
+    resampling,
     retrieval,
     self_supervised,
 )
 
-MODULES = (language_models, recommendation, retrieval, self_supervised)
+MODULES = (language_models, recommendation, resampling, retrieval, self_supervised)
 DEFINITIONS = {name: pair for module in MODULES for name, pair in module.DEFINITIONS.items()}
 OPTIONS = {name: given for module in MODULES for name, given in module.OPTIONS.items()}
 #: Weights that depend on how many tries it took: hits, and whether the loss is a binary one.
@@ -95,6 +96,20 @@ MISREAD = {
     "gsasrec_public_code": (
         listing.iid(listing.UNIFORM, "keep"),
         recommendation.gbce(listing.M / (listing.V - 1), 0.5),
+    ),
+    "rotate": (
+        listing.iid(listing.where("positives", marked=False)),
+        resampling.rotate_with_gradient_through_weights,
+    ),
+    "kbgan": (
+        listing.by_weight(listing.iid(listing.UNIFORM, m=3), np.exp(listing.SCORES)),
+        listing.hinge(0.5),
+    ),
+    "bir": (
+        listing.by_weight(
+            listing.iid(listing.POPULARITY, "keep", 2 * listing.M), np.exp(listing.SCORES)
+        ),
+        listing.infonce,
     ),
     "poincare": (
         listing.iid(listing.where("positives", marked=False)),

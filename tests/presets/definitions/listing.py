@@ -96,7 +96,7 @@ def moments(spec_of, value, views=1):
 
 def _proposal(spec, gold):
     """q of the gold, and of one draw; of several parts there is none."""
-    if spec[0] in ("concat", "either", "top", "triplets", "batch"):
+    if spec[0] in ("concat", "either", "top", "triplets", "batch", "resampled"):
         return np.nan, np.full(2 * V, np.nan)
     q = np.asarray(spec[1], float)
     return q[gold] / q.sum(), np.asarray(one_draw(spec, gold), float)
@@ -133,6 +133,11 @@ def chosen(spec, key, m=M):
 def listed(side):
     """All labels that a side marks, but the gold."""
     return lambda gold: ("listed", [np.flatnonzero(SIDES[side] > 0)] * V)
+
+
+def by_weight(spec, weights, m=M):
+    """m draws from a pool by weight."""
+    return lambda gold: ("resampled", None, m, spec(gold), np.tile(weights, (V, 1)))
 
 
 def over(labels):
