@@ -7,9 +7,9 @@
 
 What is drawn: proposals (`uniform`, `popularity`, `log_uniform`, `model`, `mixture`,
 `from_probabilities`, any callable) and samplers (`iid`, `without_replacement`, `poisson`, `top`,
-`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `resampled`, `listed`, `a + b`). What
-is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`, `ranking_nce`,
-`self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
+`unique`, `until_distinct`, `either`, `in_batch`, `best_of`, `resampled`, `queue`, `listed`, `a +
+b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_softmax_both`,
+`ranking_nce`, `self_normalized`, `binary_nce`, `negative_sampling`, `debiased`, `hard_reweighted`,
 `with_inclusion(loss)`, any `Additive`, `LogSums` or `Loss`). How expectations are taken: `exact`,
 `monte_carlo`; for the parameters of a `ScoreModel`, `gradient_bias` and `pull_back`; for batches
 whose rows share candidates `batch_variance`, for rows and columns of one `both_directions`; for
@@ -98,6 +98,7 @@ from nce_bias.samplers import (
     in_batch,
     listed,
     poisson,
+    queue,
     resampled,
     top,
     unique,
@@ -193,6 +194,7 @@ __all__ = [
     "proposal",
     "psl",
     "pull_back",
+    "queue",
     "ranking_nce",
     "resampled",
     "retrieval",

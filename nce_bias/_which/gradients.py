@@ -54,6 +54,8 @@ def _gradient(problem: Problem, seen: Recorded, preset: Preset, number: int) -> 
     law = bind(sampler, at, gold if reads_gold(sampler, problem.sides) else None).law(
         scores, problem.popularity
     )
+    if law.scaled:
+        raise NotImplementedError("a set does not say of which age its labels are")
     corrected = preset.loss.corrected(scores, law, sampler.m)
     plain = corrected.negatives is scores and not corrected.by_law
     if not plain and type(law).draw_by_lot is not Law.draw_by_lot:

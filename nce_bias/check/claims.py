@@ -82,5 +82,6 @@ def claims(
 
 @eqx.filter_jit
 def _expected(sampler: Sampler, scores: Any, popularity: Any, gold: Any):
-    law, zero = sampler.law(scores, popularity).prepared(), jnp.zeros_like(scores)
+    law = sampler.law(scores, popularity).unweighted().prepared()
+    zero = jnp.zeros_like(scores)
     return law.counts(zero.at[gold].set(1.0)), law.coincidences(zero, zero + 1)[gold] / 2

@@ -240,7 +240,7 @@ class _Source(eqx.Module):
             corrected = self.loss.corrected(self.scores, law, self.sampler.m)
         value, (by_gold, by_negatives) = jax.value_and_grad(self.loss.value, (0, 1))(
             corrected.gold[gold],
-            corrected.negatives_of(gold)[labels],
+            corrected.negatives_of(gold)[labels] + law.shifts(labels),
             present,
             **corrected.read(gold, labels),
         )

@@ -142,7 +142,12 @@ class Integrand(Expectation):
         at = (self.log_gold, self.log_negative, self.share)
         if not is_numpy(*at):
             at = jax.lax.stop_gradient(at)
-        return span(*at, self.rule.m, self.rule.tolerance, shape)
+        left, right = span(*at, self.rule.m, self.rule.tolerance, shape)
+        if self.law.scaled:  # without the gold it is the lightest copy that ends the integral
+            xp = namespace(left, *at)
+            absent = xp.any((at[2] > 0) & xp.isneginf(at[0]))
+            right = right - xp.where(absent, self.law.lowest, 0.0)
+        return left, right
 
     @property
     def grid(self) -> Grid:
@@ -201,8 +206,9 @@ class Integrand(Expectation):
         own = xp.sum(by_gold, axis=-1) + xp.sum(tilted * z_hits, axis=-1)
         distinct = xp.sum(tilted * z_gold * z_gold, axis=-1) + xp.sum(z * by_negative, axis=-1)
         pairs = xp.sum(tilted * (2 * z_gold * z_hits + law.coincidences(z, z)), axis=-1)
+        excess = xp.sum(tilted * law.excess(z, z), axis=-1) if law.scaled else 0.0
         loss = xp.sum(weight * xp.where(absent, without_gold, beside_gold), axis=-1)
-        return Sums(loss, by_gold, by_negative, own, distinct + pairs, distinct)
+        return Sums(loss, by_gold, by_negative, own, distinct + pairs, distinct + excess)
 
     def _never_selected(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         """1 - E[pi(1)] = 1 of golds of weight 0, which the integrals of t w_+ = 0 leave out."""

@@ -17,7 +17,13 @@ from jaxtyping import Bool, Float
 
 from nce_bias._checks import refuse
 from nce_bias.integrals import ClosedForm, Rule
-from nce_bias.losses.base import CORRECTIONS, Corrected, check_gold, correct
+from nce_bias.losses.base import (
+    CORRECTIONS,
+    Corrected,
+    check_gold,
+    check_one_weight,
+    correct,
+)
 from nce_bias.losses.functions import Function, with_besides
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.problem import Problem
@@ -108,6 +114,7 @@ class Additive(eqx.Module):
         self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
     ) -> ClosedForm:
         """The closed form of one input, for golds that share what their negatives add."""
+        check_one_weight(self.name, law)
         nothing = namespace(share, corrected.gold).zeros_like(corrected.gold)
         gold = (nothing, nothing)
         if self.gold is not None:

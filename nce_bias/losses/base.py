@@ -193,11 +193,12 @@ def correct(
     Where the law has `log_chances`, they take the place of log(m q), for the gold too.
     A label that is never drawn gets the score -inf as a negative, which is never used.
     """
+    others = law.scores_of(scores)
     if gold == negatives == "none":
-        return Corrected(scores, scores)
+        return Corrected(scores, others)
     chances = law.log_chances(len(scores), inclusion)
     if negatives == "none":
-        return Corrected(scores - _own(law, gold, m, chances), scores)
+        return Corrected(scores - _own(law, gold, m, chances), others)
     if chances is not None or inclusion:
         log_counts, by_gold = law.log_counts(scores) if chances is None else chances[1:]
         taken, by_gold = log_counts - (_log(m, scores) if negatives == "log_q" else 0.0), -by_gold
@@ -206,10 +207,22 @@ def correct(
         taken, by_gold = _of(negatives, log_q, m), log_rest[:, None]
     xp = namespace(scores, taken)
     off = xp.isneginf(taken)
-    corrected = xp.where(off, -xp.inf, scores - xp.where(off, 0.0, taken))
+    corrected = xp.where(off, -xp.inf, others - xp.where(off, 0.0, taken))
     own = scores if gold == "none" else scores - _own(law, gold, m, chances)
     never = xp.isposinf(by_gold)  # log 0 taken off: a label that this gold never has
     return Corrected(own, corrected, xp.where(never, -xp.inf, by_gold))
+
+
+def check_one_weight(name: str, law: Law) -> None:
+    """Refuse negatives of one label that differ in weight, for a loss that sees scores."""
+    if law.scaled:
+        raise refuse(
+            "loss",
+            f"{name} has a function of each score to take, and negatives of one label have "
+            "scores of several ages",
+            "a softmax over the candidates, as nb.infonce, or negatives of one age alone",
+            "Use nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000).",
+        )
 
 
 def _own(

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from nce_bias._checks import refuse
 from nce_bias.integrals import LogSumsMoments, Rule
 from nce_bias.losses.additive import check_corrections
-from nce_bias.losses.base import Corrected, check_gold, correct
+from nce_bias.losses.base import Corrected, check_gold, check_one_weight, correct
 from nce_bias.losses.functions import Function, with_besides
 from nce_bias.losses.log_sum import LogSum
 from nce_bias.losses.weighted_mean import WeightedMean
@@ -142,6 +142,7 @@ class LogSums(eqx.Module):
         self, law: Law, corrected: Corrected, share: Float[Array, " V"], rule: Rule
     ) -> LogSumsMoments:
         """The integrals of one input and gold."""
+        check_one_weight(self.name, law)
         besides = corrected.besides
         assert besides is not None
         zero = namespace(share, corrected.gold).zeros_like(corrected.gold)

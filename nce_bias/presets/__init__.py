@@ -26,9 +26,8 @@ row is told from general knowledge: look at the paper before quoting it.
 **A batch's other rows** bring two labels each in simclr, decoupled_views and dpr, so that m is even
 there: rows of a batch are m / 2 + 1.
 
-**Not here** are conventions whose law or loss needs more than one input: queues, the sum of two
-directions (`nb.both_directions` takes sampler and loss of one); and those whose form we are not
-sure of.
+**Not here** are conventions whose law or loss needs more than one input: the sum of two directions
+(`nb.both_directions` takes sampler and loss of one); and those whose form we are not sure of.
 """
 
 from nce_bias.presets._by_name import COMMON, CONVENTIONS, FAMILIES, PRESETS, convention, preset

@@ -9,6 +9,7 @@ from nce_bias._checks import refuse
 from nce_bias.presets import (
     graphs,
     language_models,
+    queues,
     recommendation,
     resampling,
     retrieval,
@@ -28,6 +29,7 @@ CONVENTIONS: list[Convention] = [
     *self_supervised.ROWS,
     *theory.ROWS,
     *resampling.ROWS,
+    *queues.ROWS,
 ]
 
 #: Name -> the convention, a function of m that gives the preset.

@@ -16,6 +16,7 @@ loss                    formula                                             kind
 `rpc`                   -s_g + b s_g^2 / 2 + mean_k (a s_k + c s_k^2 / 2)   additive
 `poisson_transform`     -s_g + sum_k e^{s_k} / (m q_k)                      additive
 `mean_bpr`              mean_k softplus(s_k - s_g)                          additive
+`memory_pairs`          1 - s_g + sum_k max(0, s_k - margin)                additive
 `alpha_cl`              sum_k [e^{(s_k - 1) / tau}] (s_k - s_g)             additive
 `softmax_weighted_bpr`  sum_k [pi_k] softplus(s_k - s_g), pi of weights     weighted mean
                         e^{s_k / tau} / E[copies]
@@ -134,6 +135,16 @@ def gbce_of_public_code(t: float) -> Additive:
 
     name = f"gbce_of_public_code(t={t:g})"
     return Additive(name, of_gold, lambda negative: jax.nn.softplus(negative))
+
+
+def memory_pairs(margin: float) -> Additive:
+    """The contrastive loss on cosines, one gold."""
+    least = float(margin)
+    return Additive(
+        f"memory_pairs(margin={least:g})",
+        lambda gold: 1 - gold,
+        lambda negative: jax.nn.relu(negative - least),
+    )
 
 
 def alpha_cl(temperature: float) -> Additive:

@@ -24,6 +24,7 @@ from nce_bias.presets._ranks import Named, rank_of, uniform_over
 SIDES = {
     "positives": "1 for every label known to be right for the input, 0 for the others",
     "stale": "scores of an earlier state of the model",
+    "queued": "scores of the labels' older keys in a queue, with the queries of today",
     "teacher": "scores of a second, frozen model",
     "generator": "scores of a model that is trained to make hard negatives",
     "kernel": "what the random features say exp(score) is, up to a factor; 0 where it is negative",

@@ -45,6 +45,7 @@ def example() -> Problem:
         sides={
             "positives": [1, 1, 0, 0],
             "stale": [0.6, 0.7, 0.2, -0.5],
+            "queued": [0.8, 0.9, -0.2, -0.7],
             "teacher": [0.9, 0.8, 0.6, 0.3],
             "generator": [0.2, 0.9, 0.7, -0.3],
             "kernel": [math.exp(s) * f for s, f in zip(scores, (0.9, 1.2, 1.1, 0.8), strict=True)],

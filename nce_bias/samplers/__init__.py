@@ -27,6 +27,8 @@ from nce_bias.samplers._iid import HITS, Iid, IidLaw, iid
 from nce_bias.samplers._in_batch import InBatch, in_batch
 from nce_bias.samplers._listed import Listed, ListedLaw, listed
 from nce_bias.samplers._poisson import Poisson, PoissonLaw, poisson
+from nce_bias.samplers._queue import Queue, queue
+from nce_bias.samplers._queue_law import QueueLaw
 from nce_bias.samplers._resampled import Resampled, resampled
 from nce_bias.samplers._resampled_draws import ResampledLaw
 from nce_bias.samplers._resampled_once import ResampledOnceLaw
@@ -69,6 +71,8 @@ __all__ = [
     "Lot",
     "Poisson",
     "PoissonLaw",
+    "Queue",
+    "QueueLaw",
     "Resampled",
     "ResampledLaw",
     "ResampledOnceLaw",
@@ -87,6 +91,7 @@ __all__ = [
     "in_batch",
     "listed",
     "poisson",
+    "queue",
     "resampled",
     "top",
     "unique",

@@ -63,7 +63,7 @@ from nce_bias.samplers._without_replacement import (
     WithoutReplacement,
     WithoutReplacementLaw,
 )
-from nce_bias.samplers.base import Law, Sampler
+from nce_bias.samplers.base import Law, Sampler, check_of_today
 
 #: What the rule over the threshold may miss F by.
 TOLERANCE = 1e-16
@@ -245,6 +245,7 @@ def best_of(pool: Any, m: int, by: Any = None) -> Sampler:
     'ok'
     """
     check_kind("pool", pool, Sampler, "nb.best_of(nb.iid(nb.uniform(), m=32), 4)")
+    check_of_today("pool", pool)
     m = check_count("m", m)
     if pool.m < m:
         raise refuse(

@@ -16,6 +16,7 @@ from nce_bias.numerics.leave_one_out import sum_without_each
 from nce_bias.numerics.separable import Separable
 from nce_bias.problem import Problem
 from nce_bias.samplers._batch import SideBySide
+from nce_bias.samplers._queue_law import to_one_reference
 from nce_bias.samplers.base import Batch, Copies, Labels, Law, Present, Sampler, Several
 
 
@@ -57,6 +58,38 @@ class ConcatenationLaw(Law):
             return sum((of_part(share) for _, of_part in parts), zero)
 
         return sum((log_f for log_f, _ in parts), zero), copies
+
+    @property
+    def scaled(self) -> bool:
+        return any(part.scaled for part in self.parts)
+
+    @property
+    def lowest(self) -> Float[Array, ""] | float:
+        lows = [part.lowest for part in self.parts]
+        return functools.reduce(namespace(*lows).minimum, lows)
+
+    def scores_of(self, scores: Float[Array, " V"]) -> Float[Array, " V"]:
+        """Those of any part: where they differ, parts are relative to one reference."""
+        return self.parts[0].scores_of(scores)
+
+    def shifts(self, labels: Labels) -> Array | float:
+        if not self.scaled:
+            return 0.0
+        ends = itertools.accumulate(self.slots(jnp.zeros((), int)), initial=0)
+        of_parts = [labels[start:end] for start, end in itertools.pairwise(ends)]
+        shifts = [p.shifts(own) + 0.0 * own for p, own in zip(self.parts, of_parts, strict=True)]
+        return jnp.concatenate(shifts)
+
+    def excess(
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
+        return sum((part.excess(exposures, values) for part in self.parts), 0 * exposures)
+
+    def unweighted(self) -> Law:
+        return ConcatenationLaw(tuple(part.unweighted() for part in self.parts))
+
+    def counts(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
+        return sum((part.counts(share) for part in self.parts), 0 * share)
 
     def own_hits(self, exposures: Float[Array, "*N V"]) -> Float[Array, "*N V"]:
         return sum((p.own_hits(exposures) for p in self.parts), 0 * exposures)
@@ -163,7 +196,8 @@ class Concatenation(Several):
     parts: tuple[Sampler, ...]
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> ConcatenationLaw:
-        return ConcatenationLaw(tuple(part.law(scores, popularity) for part in self.parts))
+        laws = tuple(part.law(scores, popularity) for part in self.parts)
+        return ConcatenationLaw(to_one_reference(laws, scores))
 
     @property
     def may_be_empty(self) -> bool:

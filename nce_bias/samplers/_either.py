@@ -31,7 +31,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from nce_bias._checks import refuse
 from nce_bias.numerics.arrays import Array, is_numpy, logsumexp, namespace
 from nce_bias.problem import Problem
-from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler, Several
+from nce_bias.samplers.base import Copies, Labels, Law, Present, Sampler, Several, check_of_today
 
 #: What shares may miss 1 by.
 SLACK = 1e-9
@@ -211,6 +211,7 @@ def either(lots: Iterable[Any]) -> Either:
             "Divide them by their sum, and leave out what is never drawn.",
         )
     parts = tuple(sampler for sampler, _ in pairs)
+    check_of_today("lots", *parts)
     total = sum(shares)
     return Either(
         m=max(part.m for part in parts), parts=parts, shares=tuple(s / total for s in shares)

@@ -50,7 +50,7 @@ from nce_bias.samplers._in_batch import are_independent
 from nce_bias.samplers._per_label import GoldItself, all_numbers, function_of, numbers
 from nce_bias.samplers._resampled_draws import ResampledLaw, draw_by_weight
 from nce_bias.samplers._resampled_once import ResampledOnceLaw, Rule
-from nce_bias.samplers.base import Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Labels, Law, Present, Sampler, check_of_today
 
 #: Numbers that the law of several draws holds for one input, a gigabyte of them.
 MOST_HELD = 2**27
@@ -217,6 +217,7 @@ def resampled(pool: Any, weight: Any = None, m: int = 1) -> Sampler:
     resampled(iid(popularity, m=64, hits='keep'), generator)
     """
     check_kind("pool", pool, Sampler, "nb.resampled(nb.iid(nb.uniform(), m=32))")
+    check_of_today("pool", pool)
     m = check_count("m", m)
     function = function_of(
         "weight", weight, "weight='generator', or weight=lambda scores, popularity: scores"

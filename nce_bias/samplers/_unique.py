@@ -56,7 +56,7 @@ from nce_bias.samplers._iid import Iid, IidLaw
 from nce_bias.samplers._poisson import Poisson
 from nce_bias.samplers._top import Top
 from nce_bias.samplers._without_replacement import WithoutReplacement
-from nce_bias.samplers.base import Chances, Copies, Labels, Law, Present, Sampler
+from nce_bias.samplers.base import Chances, Copies, Labels, Law, Present, Sampler, check_of_today
 
 #: What the points of a circle alias, relative to a coefficient of order 1.
 ALIAS = 1e-17
@@ -382,6 +382,7 @@ def unique(sampler: Any) -> Sampler:
     0.903480907
     """
     check_kind("sampler", sampler, Sampler, "nb.unique(nb.iid(nb.uniform(), m=16))")
+    check_of_today("sampler", sampler)
     if isinstance(sampler, WithoutReplacement | Poisson | Top):
         return sampler
     return Unique(sampler=sampler, m=int(sampler.m))

@@ -145,6 +145,34 @@ class Law(eqx.Module):
         """The independent draws with replacement in a separable law; its other parts are fixed."""
         return ()
 
+    @property
+    def scaled(self) -> bool:
+        """Whether negatives of one label differ in weight: a loss sees weights alone then."""
+        return False
+
+    @property
+    def lowest(self) -> Float[Array, ""] | float:
+        """The logarithm of the least that exposures are multiplied by, where `scaled`."""
+        return 0.0
+
+    def scores_of(self, scores: Float[Array, " V"]) -> Float[Array, " V"]:
+        """The scores that labels have as negatives: those of the input, or of older keys."""
+        return scores
+
+    def shifts(self, labels: Labels) -> Array | float:
+        """What each slot of a drawn set has more than `scores_of` its label; not above 0."""
+        return 0.0
+
+    def excess(
+        self, exposures: Float[Array, "*N V"], values: Float[Array, "*N V"]
+    ) -> Float[Array, "*N V"]:
+        """What `coincidences` has besides coincidences, for copies that are not of weight 1."""
+        return namespace(exposures).zeros_like(exposures)
+
+    def unweighted(self) -> Law:
+        """The law of the labels alone, every copy of weight 1."""
+        return self
+
     def counts(self, share: Float[Array, " V"]) -> Float[Array, " V"]:
         """sum_g share_g E[copies of y | g] for every y: those of z = 0, where nothing is tilted."""
         return self.tilted(namespace(share).zeros_like(share))[1](share)
@@ -285,6 +313,11 @@ class Sampler(eqx.Module):
         """Whether the law depends on the scores."""
         return True
 
+    @property
+    def aged(self) -> bool:
+        """Whether there are old copies among the negatives, with scores of their own."""
+        return False
+
     @abstractmethod
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
         """The law of the negatives of one input."""
@@ -329,6 +362,22 @@ class Several(Sampler):
     def reads_scores(self) -> bool:
         return any(part.reads_scores for part in self.parts)
 
+    @property
+    def aged(self) -> bool:
+        return any(part.aged for part in self.parts)
+
     def check(self, problem: Problem) -> None:
         for part in self.parts:
             part.check(problem)
+
+
+def check_of_today(argument: str, *samplers: Sampler) -> None:
+    """Refuse old copies where labels are chosen among, which have no ages."""
+    for sampler in samplers:
+        if sampler.aged:
+            raise refuse(
+                argument,
+                f"{sampler!r} draws old copies, with scores of their own",
+                "a sampler of labels",
+                "Choose first: nb.queue(nb.best_of(pool, m), scores), of a sampler made of labels.",
+            )

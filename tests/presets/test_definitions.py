@@ -8,13 +8,21 @@ from tests.oracles import distinct
 from tests.presets.definitions import (
     language_models,
     listing,
+    queues,
     recommendation,
     resampling,
     retrieval,
     self_supervised,
 )
 
-MODULES = (language_models, recommendation, resampling, retrieval, self_supervised)
+MODULES = (
+    language_models,
+    queues,
+    recommendation,
+    resampling,
+    retrieval,
+    self_supervised,
+)
 DEFINITIONS = {name: pair for module in MODULES for name, pair in module.DEFINITIONS.items()}
 OPTIONS = {name: given for module in MODULES for name, given in module.OPTIONS.items()}
 #: Weights that depend on how many tries it took: hits, and whether the loss is a binary one.
@@ -111,6 +119,7 @@ MISREAD = {
         ),
         listing.infonce,
     ),
+    "moco": (listing.BATCH, listing.infonce),  # with the scores of today
     "poincare": (
         listing.iid(listing.where("positives", marked=False)),
         listing.infonce,

@@ -23,6 +23,7 @@ POPULARITY = np.array([0.25, 0.35, 0.05, 0.2, 0.15])
 SIDES = {
     "positives": np.array([0.0, 1, 0, 1, 0]),
     "stale": np.array([0.2, 0.9, 0.5, -0.1, -0.4]),
+    "queued": np.array([0.5, 1.9, -0.4, -0.2, 0.3]),
     "teacher": np.array([0.7, 0.9, 0.2, 0.6, 0.4]),
     "generator": np.array([-0.3, 0.8, 1.1, 0.0, 0.4]),
     "kernel": np.array([2.0, 3.0, 0.0, 0.7, 0.4]),
@@ -138,6 +139,12 @@ def listed(side):
 def by_weight(spec, weights, m=M):
     """m draws from a pool by weight."""
     return lambda gold: ("resampled", None, m, spec(gold), np.tile(weights, (V, 1)))
+
+
+def queued(scores):
+    """Those of old copies; a copy's own score moves as its label's would."""
+    labels = [int(np.argmin(np.abs(SCORES - score.real))) for score in scores]
+    return scores + (SIDES["queued"] - SCORES)[labels]
 
 
 def over(labels):
