@@ -69,9 +69,13 @@ class ClosedForm(Expectation):
         return 0 * self.share[0]
 
     def error(self) -> Float[Array, ""]:
-        """Rounding alone."""
-        xp = namespace(self.share)
-        return xp.asarray(64 * jnp.finfo(self.share.dtype).eps, self.share.dtype)
+        """Rounding, and what the copies of a law with a rule of its own may miss."""
+        xp, copies = namespace(self.share), self.law.counts(self.share)
+        _, slope, e = self._slopes(copies)
+        entry = xp.max(copies * xp.abs(slope))
+        if self.pair is not None:
+            entry = xp.maximum(entry, copies @ xp.abs(e))
+        return 64 * jnp.finfo(self.share.dtype).eps + self.law.error * entry
 
     def _slopes(
         self, copies: Float[Array, " V"]
