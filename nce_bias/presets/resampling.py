@@ -52,19 +52,23 @@ ROWS = [
         "s_y / temperature - log q among them, held fixed",
         source="Lian et al. (2020), PRIS; AdaSIR's code with weights",
         status=READ,
-        differs="Its code leaves no item out: q has the gold's mass there.",
+        differs="AdaSIR's code draws distinct items, the gold among them, by log(count + 1).",
         popular=True,
     ),
     items(
         name="adasir",
         year=2022,
-        of=lambda m, pool=200: (resampled(iid(uniform(), pool), m=m), mean_bpr),
-        words="a pool of uniform items, m of it by the softmax of their scores; the mean of -log "
-        "sigma(s_gold - s_y)",
+        of=lambda m, pool=200: (
+            resampled(iid(uniform(), pool, hits="keep"), m=m),
+            mean_bpr,
+        ),
+        words="a pool of uniform items, none left out, m of it by the softmax of their scores; the "
+        "mean of -log sigma(s_gold - s_y)",
         source="Chen et al. (2022), AdaSIR's code, uniform, two passes",
         status=READ,
         differs="In the code 50 of 200 are taken by weight and kept for an epoch, and each "
-        "example draws from those 50: the same mean. The popular variant draws its pool without "
+        "example draws from those 50, half of whom may be older: the same mean but for these. The "
+        "popular variant draws its pool without "
         "replacement and corrects by the q of one draw.",
     ),
     items(

@@ -52,7 +52,7 @@ DEFINITIONS = {
     "rotate": (iid(where("positives", marked=False)), rotate),
     "kbgan": (by_weight(iid(UNIFORM, m=3), np.exp(SIDES["generator"])), hinge(0.5)),
     "pris": (iid(POPULARITY), pris),
-    "adasir": (by_weight(iid(UNIFORM, m=3), np.exp(SCORES)), lambda c: bpr(c) / M),
+    "adasir": (by_weight(iid(UNIFORM, "keep", 3), np.exp(SCORES)), lambda c: bpr(c) / M),
     "bir": (by_weight(iid(POPULARITY, "keep", 2 * M), np.exp(SCORES) / POPULARITY), infonce),
     "alpha_cl": (BATCH, alpha_cl),
 }
