@@ -179,7 +179,7 @@ def gamma_error(step: float, shape: int | float) -> float:
     return float(bound(np.float64(step), shape, np))
 
 
-def gamma_bound(step, shape: int, xp):
+def gamma_bound(step, shape: float | int, xp):
     """The bound in the array module `xp`.
 
     |Gamma(n + i w)|^2 / Gamma(n)^2 = (pi w / sinh(pi w)) prod_{0 < j < n} (1 + w^2 / j^2).
