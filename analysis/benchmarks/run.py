@@ -20,12 +20,12 @@ from analysis.benchmarks import (
     cost,
     devices,
     equal_error,
-    figure,
     first_answer,
     imports,
     memory,
     page,
     paper_figure,
+    picture,
     sampling,
     sweeps,
     targets,
@@ -71,7 +71,7 @@ def run(
         load_highest=max(loads),
     )
     write_page(out, docs)
-    figure.draw(out, figures)
+    picture.draw(out, figures)
 
 
 def measure(name: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import nce_bias as nb
-from analysis.benchmarks import atoms, devices, equal_error, figure, run
+from analysis.benchmarks import atoms, devices, equal_error, picture, run
 
 ROOT = pathlib.Path(run.__file__).parents[2]
 CELL = atoms.Cell("one", "independent", "model", 300, 2, directly=True)
@@ -76,7 +76,7 @@ def test_memory_is_that_of_one_process():
 
 
 def test_the_figure_shows_the_committed_results(tmp_path):
-    (path,) = figure.draw(run.RESULTS, tmp_path)
+    (path,) = picture.draw(run.RESULTS, tmp_path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert (run.FIGURES / path.name).exists()
     found: Any = run.read(run.RESULTS, "atoms")
