@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 
 import equinox as eqx
-import scipy.special
 from jaxtyping import Float
 
 from nce_bias.numerics.arrays import namespace
@@ -47,7 +46,9 @@ class GammaGrid(eqx.Module):
 def gamma_ends(power: int, tolerance: float) -> tuple[float, float]:
     """log(s S) at the left end of the rule for the largest S, and at the right for the smallest."""
     log_first = math.log(tolerance / 50) + math.lgamma(power) + math.log(power + 1)
-    last = float(scipy.special.gammainccinv(power, tolerance / 1000))
+    from scipy.special import gammainccinv  # takes longer to import than all of this
+
+    last = float(gammainccinv(power, tolerance / 1000))
     return log_first / (power + 1), math.log(last)
 
 

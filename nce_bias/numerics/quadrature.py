@@ -43,7 +43,6 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Float
 
 from nce_bias.numerics.arrays import Array, namespace
@@ -98,7 +97,9 @@ def ends(tolerance: float, shape: int | float = 1.0) -> tuple[float, float]:
     left = math.log(tolerance / 50) / (1 + shape)
     if shape == 1:
         return left, math.log(-math.log(tolerance / 1000))
-    return left, math.log(float(scipy.special.gammainccinv(shape, tolerance / 1000)))
+    from scipy.special import gammainccinv  # takes longer to import than all of this
+
+    return left, math.log(float(gammainccinv(shape, tolerance / 1000)))
 
 
 def span(

@@ -29,7 +29,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.special import gammaln
 
 from nce_bias.numerics.arrays import Array
 from nce_bias.samplers._same_for_all import SameForAll
@@ -101,4 +100,6 @@ def _log_left(missed: Float[Array, ""]) -> Float[Array, ""]:
 
 def _log_choose(n, k):
     """log C(n, k)."""
+    from scipy.special import gammaln  # takes longer to import than all of this
+
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

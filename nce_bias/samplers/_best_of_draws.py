@@ -52,10 +52,8 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jaxtyping import Float, Int
 
 from nce_bias.numerics.arrays import Array, is_numpy, namespace
@@ -203,7 +201,11 @@ class BestOfDrawsLaw(SameForAll, SelectedLaw):
 
     def _few(self, x: Float[Array, " V"]) -> Float[Array, " V"]:
         """The chance that fewer than m of M draws fall where each does with chance 1 - x."""
-        function: Any = scipy.special.betainc if is_numpy(x) else jax.scipy.special.betainc
+        if is_numpy(x):
+            from scipy.special import betainc  # takes longer to import than all of this
+        else:
+            from jax.scipy.special import betainc
+        function: Any = betainc
         return function(float(self.of - self.m + 1), float(self.m), x)
 
 
