@@ -9,8 +9,9 @@ many numbers it sums (and by `Sampler.costly`); else by Monte Carlo with a few c
 input. Its squares are unbiased however few they are (`nce_bias.engine._monte_carlo`), so the spread
 over inputs holds the noise of the draws as well.
 
-**Order.** Inputs are the outer loop: an audit that is interrupted has all conventions on the inputs
-that were done. Blocks are of one size, the last filled up, so that one compilation serves all.
+**Order.** Two rows are computed at a time and taken in their order. Inputs are the outer loop: an
+audit that is interrupted has all conventions on the inputs that were done. Blocks are of one size,
+the last filled up, so that one compilation serves all.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def run(problem: Problem, rows: list[Row], sampling: Sampling, *, progress: bool
     done = 0
     methods: dict[int, Callable[..., Moments]] = {}
     try:
-        with Bar(len(blocks) * len(rows), "audit", enabled=progress) as bar, two_at_a_time() as map:
+        steps = len(blocks) * len(rows)
+        with Bar(steps, "audit", enabled=progress) as bar, two_at_a_time() as in_turn:
             for index, block in enumerate(blocks):
                 taken = problem.take(_filled(block, len(blocks[0])))
                 done += len(block)
@@ -93,7 +95,7 @@ def run(problem: Problem, rows: list[Row], sampling: Sampling, *, progress: bool
                     except (ValueError, NotImplementedError) as error:
                         return error
 
-                for row, found in zip(rows, map(part, range(len(rows))), strict=True):
+                for row, found in zip(rows, in_turn(part, range(len(rows))), strict=True):
                     _add(row, found, len(block), weights[:done])
                     bar.advance(note=lambda row=row: f"{row.name}, m = {row.m}")
     except KeyboardInterrupt:
