@@ -27,6 +27,7 @@ from analysis.benchmarks import (
     paper_figure,
     picture,
     sampling,
+    stratified,
     sweeps,
     targets,
 )
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, ModuleType] = {
     "devices": devices,
     "sampling": sampling,
     "equal_error": equal_error,
+    "stratified": stratified,
     "sweeps": sweeps,
 }
 HERE = pathlib.Path(__file__).resolve().parent

@@ -18,7 +18,7 @@ from nce_bias.engine._monte_carlo import moments_of
 from nce_bias.engine._pull_back import ScoreModel, inner, linearize_scores
 from nce_bias.engine.moments import Moments
 from nce_bias.engine.plan import Wish, plan_for
-from nce_bias.engine.sampling import sample_means
+from nce_bias.engine.sampling import sample_means, sets_drawn
 from nce_bias.engine.shape import Plan, ask, input_rows
 from nce_bias.golds import share_of
 from nce_bias.integrals import Gram
@@ -97,7 +97,8 @@ def by_sampling(question: Question, key: PRNGKeyArray, draws: int) -> Parts:
     problem, sampler, loss = question.problem, question.sampler, question.loss
     measure = _SquaredNorm(question.model, question.inputs) if question.with_variance else None
     means = sample_means(problem, sampler, loss, key=key, draws=draws, measure=measure)
-    moments = moments_of(problem, sampler, loss, means, draws)
+    how = f"{sets_drawn(problem, sampler, draws)} draws per input"
+    moments = moments_of(problem, sampler, loss, means, how)
     gradients = means.selection - problem.population_rows
     count, total = len(gradients), jnp.sum(gradients, axis=0)
     exact_rows = question.exact_rows

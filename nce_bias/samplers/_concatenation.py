@@ -150,6 +150,22 @@ class ConcatenationLaw(Law):
         draws = [part.draw(k, gold) for part, k in zip(self.parts, keys, strict=True)]
         return jnp.concatenate([d[0] for d in draws]), jnp.concatenate([d[1] for d in draws])
 
+    @property
+    def levels(self) -> int | None:
+        counts = [part.levels for part in self.parts]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    def placed(
+        self, levels: Any, gold: Int[Array, ""], order: Int[Array, " V"] | None = None
+    ) -> tuple[Labels, Present]:
+        ends = itertools.accumulate((part.levels or 0 for part in self.parts), initial=0)
+        parts = [
+            part.placed(jax.tree.map(lambda leaf: leaf[start:end], levels), gold, order)  # noqa: B023
+            for part, (start, end) in zip(self.parts, itertools.pairwise(ends), strict=True)
+        ]
+        return jnp.concatenate([p[0] for p in parts]), jnp.concatenate([p[1] for p in parts])
+
     def slots(self, gold: Int[Array, ""]) -> tuple[int, ...]:
         """How many slots of a draw each part has."""
         key = jax.random.key(0)

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Literal, overload
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from nce_bias._checks import check_count, refuse
-from nce_bias.numerics import two_floats as two
 from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.leave_one_out import log_without_each, sum_without_each, without_largest
 from nce_bias.numerics.separable import TERMS, Separable, expand
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, check_proposal, describe, log_proposal, reads_scores
 from nce_bias.samplers._batch import SharedDraws
+from nce_bias.samplers._line import Levels, Line, uniform
 from nce_bias.samplers.base import Batch, Copies, Labels, Law, Present, Sampler
 
 HITS = ("exclude", "mask", "mask_last", "keep")
@@ -180,44 +179,28 @@ class IidLaw(Law):
         xp = namespace(log_q, self.m)
         return log_q + xp.log(xp.asarray(self.m, log_q.dtype)), -log_rest[:, None]
 
-    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+    @property
+    def levels(self) -> int:
+        return int(self.m)
+
+    def placed(
+        self, levels: Levels, gold: Int[Array, ""], order: Int[Array, " V"] | None = None
+    ) -> tuple[Labels, Present]:
         """Inverse cdf; an excluded gold is skipped by jumping over its interval of the cdf.
 
         The sums over labels do not depend on the gold, so a batch of draws shares them. Where the
-        gold is the most probable label, the rest of q has a cdf of its own (see the class). In
-        float32 the cdf and the uniform numbers are pairs of numbers (`numerics.two_floats`).
+        gold is the most probable label, the rest of q has a cdf of its own (see the class).
         """
-        if self.q.dtype == jnp.float32:
-            return self._draw_in_pairs(key, gold)
-        u = jax.random.uniform(key, (int(self.m),), dtype=self.log_q.dtype)
-        cdf = jnp.cumsum(self.q)
+        line = Line(self.q, order)
         if self.rest is None:
-            labels = _invert(cdf, u * cdf[-1])
+            labels = line.find(levels)
             return labels, (labels != gold) | (self.hits == "keep")
-        rest = jnp.cumsum(self.rest.q)
-        start, end = jnp.where(gold == 0, 0.0, cdf[gold - 1]), cdf[gold]
-        at = u * (cdf[-1] - (end - start))
-        at = jnp.where(at < start, at, jnp.maximum(at + (end - start), end))
-        labels = jnp.where(self.rest.top[gold], _invert(rest, u * rest[-1]), _invert(cdf, at))
-        return labels, jnp.ones(u.shape, bool)
-
-    def _draw_in_pairs(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
-        u, cdf = two.uniform(key, int(self.m)), two.cumulative_sum(self.q)
-        if self.rest is None:
-            labels = two.invert(cdf, two.multiply(u, two.take(cdf, -1)))
-            return labels, (labels != gold) | (self.hits == "keep")
-        rest = two.cumulative_sum(self.rest.q)
-        zero = two.pair(jnp.zeros((), self.q.dtype))
-        start = two.select(gold == 0, zero, two.take(cdf, gold - 1))
-        end = two.take(cdf, gold)
-        width = two.add(end, two.negative(start))
-        at = two.multiply(u, two.add(two.take(cdf, -1), two.negative(width)))
-        after = two.add(at, width)
-        after = two.select(two.less(after, end), end, after)
-        at = two.select(two.less(at, start), at, after)
-        without_top = two.invert(rest, two.multiply(u, two.take(rest, -1)))
-        labels = jnp.where(self.rest.top[gold], without_top, two.invert(cdf, at))
+        without_top = Line(self.rest.q, order).find(levels)
+        labels = jnp.where(self.rest.top[gold], without_top, line.find_without(levels, gold))
         return labels, jnp.ones(labels.shape, bool)
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        return self.placed(uniform(key, self.levels, self.q.dtype), gold)
 
     def log_q_of(self, gold: Bool[Array, " V"] | None) -> Float[Array, " V"]:
         """log q of one draw for the gold that is marked; of every gold where hits are kept.
@@ -235,12 +218,6 @@ class IidLaw(Law):
         if self.hits == "exclude":
             return self.log_q, log_without_each(self.log_q)
         return self.log_q, namespace(self.log_q).zeros_like(self.log_q)
-
-
-def _invert(cdf: Float[Array, " V"], at: Float[Array, " m"]) -> Labels:
-    """Labels whose interval of the cdf contains `at`; intervals of length 0 are never chosen."""
-    labels = jnp.searchsorted(cdf, at, side="right", method="scan_unrolled")
-    return jnp.minimum(labels, jnp.searchsorted(cdf, cdf[-1], side="left"))
 
 
 class Iid(Sampler):

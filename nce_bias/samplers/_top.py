@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -56,11 +58,20 @@ class TopLaw(Law):
     def inclusion(self) -> Separable:
         return self.separable(namespace(self.best).zeros(self.labels))
 
-    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+    @property
+    def levels(self) -> int:
+        return 0
+
+    def placed(
+        self, levels: Any, gold: Int[Array, ""], order: Int[Array, " V"] | None = None
+    ) -> tuple[Labels, Present]:
         hit = self.best[: self.m] == gold
         after = jnp.cumsum(hit) > 0
         labels = jnp.where(after, self.best[1:], self.best[: self.m])
         return labels, jnp.ones(self.m, bool)
+
+    def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
+        return self.placed(None, gold)
 
 
 class Top(Sampler):

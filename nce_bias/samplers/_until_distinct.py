@@ -45,7 +45,7 @@ from nce_bias._checks import NoExactMethod, check_count, is_traced, refuse
 from nce_bias.problem import Problem
 from nce_bias.proposals import Proposal, describe, log_proposal_rows
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw
-from nce_bias.samplers._iid import _invert
+from nce_bias.samplers._line import invert
 from nce_bias.samplers._tries import TriesLaw, points
 from nce_bias.samplers.base import Labels, Law, Lot, Present, Sampler
 
@@ -94,7 +94,7 @@ class UntilDistinctLaw(DistinctHitsLaw):
         def again(state):
             key, labels, seen, found, n = state
             key, now = jax.random.split(key)
-            label = _invert(cdf, jax.random.uniform(now, (1,), dtype=cdf.dtype) * cdf[-1])[0]
+            label = invert(cdf, jax.random.uniform(now, (1,), dtype=cdf.dtype) * cdf[-1])[0]
             labels = labels.at[jnp.where(seen[label], self.m, found)].set(label, mode="drop")
             found = found + ~seen[label]
             return key, labels, seen.at[label].set(True), found, n + 1

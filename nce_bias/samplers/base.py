@@ -219,6 +219,17 @@ class Law(eqx.Module):
     def draw(self, key: PRNGKeyArray, gold: Int[Array, ""]) -> tuple[Labels, Present]:
         """One set of negatives for `gold`, and which of its slots are present (not dropped)."""
 
+    @property
+    def levels(self) -> int | None:
+        """How many uniform numbers place one set of negatives, where these are so drawn."""
+        return None
+
+    def placed(
+        self, levels: Any, gold: Int[Array, ""], order: Int[Array, " V"] | None = None
+    ) -> tuple[Labels, Present]:
+        """What `draw` gives, from its uniform numbers; `order` lays out the labels (`_line`)."""
+        raise NotImplementedError(f"{type(self).__name__} is not drawn from uniform numbers")
+
     def by_lot(self) -> Lot | None:
         """The laws of which this is a mixture, where corrections depend on which it was."""
         return None

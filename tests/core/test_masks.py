@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nce_bias as nb
-from nce_bias.engine import sampling
+from nce_bias.engine import candidate_sets
 from nce_bias.engine.moments import _status
 
 TWO = nb.iid(nb.uniform(), 2)
@@ -148,8 +148,11 @@ def test_rare_labels_are_drawn_in_float32():
 def test_every_gold_can_be_drawn_in_float32():
     """The same of golds, and that one number would not do."""
     population = jnp.full(2**24, 2.0**-24, jnp.float32)
-    keys, draw = jax.random.split(jax.random.key(1), 4000), jax.vmap(sampling._drawn, (0, None))
-    drawn, coarse = (draw(keys, of(population)) for of in (sampling._cumulative, jnp.cumsum))
+    keys, draw = (
+        jax.random.split(jax.random.key(1), 4000),
+        jax.vmap(candidate_sets._drawn, (0, None)),
+    )
+    drawn, coarse = (draw(keys, of(population)) for of in (candidate_sets.cumulative, jnp.cumsum))
     assert abs((drawn % 2 == 0).mean() - 0.5) < 0.04
     assert abs(drawn.mean() / 2**24 - 0.5) < 4 * 0.29 / 63
     assert len(np.unique(drawn)) > 3990
@@ -159,7 +162,7 @@ def test_every_gold_can_be_drawn_in_float32():
 def test_few_golds_are_drawn_as_ever():
     """By one number each, so that what a key gives stays."""
     population = jnp.asarray(POP, jnp.float32)
-    np.testing.assert_array_equal(sampling._cumulative(population), jnp.cumsum(population))
+    np.testing.assert_array_equal(candidate_sets.cumulative(population), jnp.cumsum(population))
 
 
 @pytest.mark.parametrize("gold", range(4))
