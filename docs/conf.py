@@ -3,10 +3,14 @@
 Nothing here needs the network: no page of another project is looked up.
 """
 
+import hashlib
 import os
+import pathlib
 import re
 
 import nce_bias
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 # For the notebooks' kernels: compilation is most of their time, and each program runs once.
 os.environ["XLA_FLAGS"] = (
@@ -24,6 +28,9 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxcontrib.bibtex",
 ]
 exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
 html_theme = "furo"
@@ -33,12 +40,26 @@ html_copy_source = False
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-# A cache is keyed by a notebook's text; its numbers depend on the library, so they are made anew.
-nb_execution_mode = "force"
+
+
+def library() -> str:
+    """A digest of all that a notebook's numbers depend on besides its own text."""
+    digest = hashlib.sha256()
+    for file in sorted([*(HERE.parent / "nce_bias").rglob("*.py"), HERE.parent / "constraints.txt"]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# A cache is keyed by a notebook's text; the library's digest keys the cache.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "build" / "notebooks" / library())
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_show_tb = True
 nb_merge_streams = True
+
+bibtex_bibfiles = ["../nce_bias/references.bib"]
+bibtex_reference_style = "author_year"
 
 autosummary_generate = False
 autodoc_typehints = "none"  # shapes and types are in the text, in the field's own notation
