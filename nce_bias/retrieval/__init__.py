@@ -13,6 +13,8 @@ from nce_bias.retrieval import _renamed
 from nce_bias.retrieval._corpus import Corpus, Mentions, corpus
 from nce_bias.retrieval._retriever import Retriever, retriever
 from nce_bias.retrieval.bm25 import bm25_ranks, singular
+from nce_bias.retrieval.encoder import EncoderRetriever, encoder_retriever
+from nce_bias.retrieval.encoder_training import EncoderConfig, train_encoder
 from nce_bias.retrieval.metrics import compare, evaluate, recall, reciprocal_rank
 from nce_bias.retrieval.mining import Mined, mine_negatives
 from nce_bias.retrieval.ranking import Scored, rank, world_scores
@@ -22,6 +24,8 @@ from nce_bias.retrieval.world_bias import pull_back
 
 __all__ = [
     "Corpus",
+    "EncoderConfig",
+    "EncoderRetriever",
     "Mentions",
     "Mined",
     "Retriever",
@@ -31,6 +35,7 @@ __all__ = [
     "bm25_ranks",
     "compare",
     "corpus",
+    "encoder_retriever",
     "evaluate",
     "mine_negatives",
     "pull_back",
@@ -39,6 +44,7 @@ __all__ = [
     "reciprocal_rank",
     "retriever",
     "singular",
+    "train_encoder",
     "train_retriever",
     "world_scores",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from jaxtyping import Float, Int, Shaped
 
 from nce_bias._checks import refuse
 from nce_bias.data import EntityLinking, Mention
+from nce_bias.retrieval._token_corpus import entity_texts, mention_texts
 from nce_bias.retrieval.texts import GRAMS, Bags, Texts
-from nce_bias.text import Hashed, TokenStates, cached
+from nce_bias.retrieval.tokens import TokenTexts
+from nce_bias.text import Bert, Hashed, TokenStates, cached
 
 SAMPLE = 200_000  # tokens whose mean is the centre
 
@@ -23,7 +25,7 @@ class Mentions:
 
     Attributes
     ----------
-    texts : Texts
+    texts : Texts or TokenTexts
         Those of all mentions of the split.
     rows : int `[n]`
         Which of the texts these n mentions are.
@@ -35,19 +37,19 @@ class Mentions:
         The name of that world.
     space : int `[V]`
         Entities of all worlds of the split, in order.
-    entities : Texts
+    entities : Texts or TokenTexts
         All N entities of the corpus.
     counts : int `[N]`
         Occurrences of each entity in tagged text: popularity is proportional to counts + 1.
     """
 
-    texts: Texts
+    texts: Texts | TokenTexts
     rows: Int[np.ndarray, " n"]
     labels: Int[np.ndarray, " n"]
     spans: Int[np.ndarray, "n 2"]
     worlds: Shaped[np.ndarray, " n"]
     space: Int[np.ndarray, " V"]
-    entities: Texts
+    entities: Texts | TokenTexts
     counts: Int[np.ndarray, " N"]
 
     def __len__(self) -> int:
@@ -87,7 +89,7 @@ class Corpus:
 
     Attributes
     ----------
-    entities : Texts
+    entities : Texts or TokenTexts
         All N of them, world after world.
     mentions : mapping of split to Mentions
     counts : int `[N]`
@@ -96,16 +98,16 @@ class Corpus:
         Number of token ids.
     name : str
         The data and the encoder, by which a checkpoint knows its corpus.
-    words : Hashed, optional
+    words : Hashed or Bert, optional
         What a model learns in place of frozen states.
     """
 
-    entities: Texts
+    entities: Texts | TokenTexts
     mentions: Mapping[str, Mentions]
     counts: Int[np.ndarray, " N"]
     vocabulary: int
     name: str
-    words: Hashed | None = None
+    words: Hashed | Bert | None = None
 
     def __getitem__(self, split: str) -> Mentions:
         """The mentions of a split."""
@@ -161,19 +163,28 @@ def corpus(
     limit : int, optional
         Keep at most that many mentions of each split, evenly spread over the file.
     learn : bool
-        Whether words are learnt, for `nb.text.hashed` alone: its table is where a model's own
-        begins, and is trained with it.
+        Whether the encoder itself is learnt. Of `nb.text.hashed` its table is where a model's own
+        begins, and is trained with it. Of `nb.text.minilm` and `nb.text.bert` the corpus holds
+        token ids in place of states, with the reserved tokens [unused0] and [unused1] around each
+        mention, and `encoder_retriever` trains all of it.
 
     Raises
     ------
     ValueError
-        For `learn` with an encoder whose states are computed, not looked up.
+        For `learn` with an encoder of any other kind, and with a tokenizer that lacks a mark.
+
+    Warns
+    -----
+    UserWarning
+        If texts are cut, with their number; see `max_tokens` of the encoder.
     """
+    if learn and isinstance(encoder, Bert):
+        return _of_tokens(data, encoder, limit)
     if learn and not isinstance(encoder, Hashed):
         raise refuse(
             "learn",
             f"got {type(encoder).__name__}, whose states are frozen",
-            "the encoder nb.text.hashed()",
+            "the encoder nb.text.hashed(), nb.text.minilm() or nb.text.bert(path)",
             "Leave learn out: linear heads on frozen states are trained in any case.",
         )
     descriptions = [entity.description for entity in data.entities]
@@ -183,31 +194,53 @@ def corpus(
     entities = Texts(states, _marks(encoder), roles, bags)
     counts = np.array([entity.count for entity in data.entities])
 
-    def encoded(mentions: Sequence[Mention]) -> Mentions:
-        if limit is not None:
-            mentions = mentions[:: max(1, -(-len(mentions) // limit))]
+    def marked(mentions: Sequence[Mention]) -> Texts:
         states = cached(encoder, [mention.context for mention in mentions], folder)
-        spans = [data.spans[mention.world] for mention in mentions]
-        return Mentions(
-            _marked(encoder, states, mentions, learn),
-            np.arange(len(mentions)),
-            np.array([mention.label for mention in mentions]),
-            np.array([(span.start, span.stop) for span in spans]),
-            np.array([mention.world for mention in mentions]),
-            np.concatenate(
-                [np.arange(*ends) for ends in sorted({(s.start, s.stop) for s in spans})]
-            ),
-            entities,
-            counts,
-        )
+        return _marked(encoder, states, mentions, learn)
 
-    return Corpus(
+    mentions = {
+        split: _mentions(_some(found, limit), data, marked, entities, counts)
+        for split, found in data.mentions.items()
+    }
+    name = f"{data.source}; {encoder.fingerprint}" + (", learnt" if learn else "")
+    words = encoder if learn else None
+    return Corpus(entities, mentions, counts, states.vocabulary, name, words)
+
+
+def _of_tokens(data: EntityLinking, encoder: Bert, limit: int | None) -> Corpus:
+    entities = entity_texts(data, encoder)
+    counts = np.array([entity.count for entity in data.entities])
+    mentions = {
+        split: _mentions(
+            _some(found, limit), data, lambda some: mention_texts(some, encoder), entities, counts
+        )
+        for split, found in data.mentions.items()
+    }
+    name = f"{data.source}; {encoder.fingerprint}, learnt"
+    return Corpus(entities, mentions, counts, encoder.config["vocab_size"], name, encoder)
+
+
+def _some(mentions: Sequence[Mention], limit: int | None) -> Sequence[Mention]:
+    return mentions if limit is None else mentions[:: max(1, -(-len(mentions) // limit))]
+
+
+def _mentions(
+    mentions: Sequence[Mention],
+    data: EntityLinking,
+    texts_of: Callable[[Sequence[Mention]], Texts | TokenTexts],
+    entities: Texts | TokenTexts,
+    counts: Int[np.ndarray, " N"],
+) -> Mentions:
+    spans = [data.spans[mention.world] for mention in mentions]
+    return Mentions(
+        texts_of(mentions),
+        np.arange(len(mentions)),
+        np.array([mention.label for mention in mentions]),
+        np.array([(span.start, span.stop) for span in spans]),
+        np.array([mention.world for mention in mentions]),
+        np.concatenate([np.arange(*ends) for ends in sorted({(s.start, s.stop) for s in spans})]),
         entities,
-        {split: encoded(mentions) for split, mentions in data.mentions.items()},
         counts,
-        states.vocabulary,
-        f"{data.source}; {encoder.fingerprint}" + (", learnt" if learn else ""),
-        encoder if learn else None,
     )
 
 

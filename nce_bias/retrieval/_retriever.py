@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ from nce_bias import scores
 from nce_bias._checks import refuse
 from nce_bias.retrieval._corpus import Corpus
 from nce_bias.retrieval.tower import Batch, Columns, Side, Tower, tower
-from nce_bias.text import Hashed
+from nce_bias.text import Bert, Hashed
 
 SCALE = 20.0  # at the start, of scores of unit vectors: that of the frozen encoder's own training
 MENTION = 2  # roles of the tokens of an input: context, mention
@@ -80,13 +81,13 @@ def retriever(corpus: Corpus, score: scores.Score, *, dim: int = 64, seed: int =
     ValueError
         For a score that cannot retrieve.
     """
-    columns = getattr(score, "columns", None)
-    if columns is None:
+    columns = check_retrieves(score)
+    if isinstance(corpus.words, Bert):
         raise refuse(
-            "score",
-            f"got {score!r}",
-            "dual, multi, som or poly, which score from encodings of each side",
-            "JOINT reads pairs and can re-rank, not retrieve.",
+            "corpus",
+            f"got {corpus!r}, which holds tokens and no states",
+            "a corpus of frozen states or learnt words",
+            "Pass it to nb.retrieval.encoder_retriever or train_encoder, or leave learn out.",
         )
     gates, center = corpus.rarity() / 2, corpus.center()
     side = functools.partial(tower, jax.random.key(seed), gates, center, dim=dim)
@@ -97,3 +98,16 @@ def retriever(corpus: Corpus, score: scores.Score, *, dim: int = 64, seed: int =
         jnp.asarray(np.log(SCALE), jnp.float32),
         jax.tree.map(lambda leaf: leaf.astype(jnp.float32), corpus.words),
     )
+
+
+def check_retrieves(score: Any) -> scores.base.Pooled:
+    """How many columns a score takes of each side; one that reads pairs is refused."""
+    columns = getattr(score, "columns", None)
+    if columns is None:
+        raise refuse(
+            "score",
+            f"got {score!r}",
+            "dual, multi, som or poly, which score from encodings of each side",
+            "JOINT reads pairs and can re-rank, not retrieve.",
+        )
+    return columns

@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 
 from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retriever
-from nce_bias.retrieval.texts import LONGEST, Texts
+from nce_bias.retrieval.texts import Texts
+from nce_bias.retrieval.tokens import Packed, TokenTexts
 from nce_bias.retrieval.tower import Batch, Columns
 
 INPUTS, LABELS = 64, 1024  # of one block
-LENGTHS = (8, 16, LONGEST)  # that texts are padded to
 
 
 class Scored(NamedTuple):
@@ -35,7 +35,7 @@ class Block(NamedTuple):
     """Texts of about one length, the last repeated to fill the block, and which of those given."""
 
     rows: Int[np.ndarray, " B"]
-    texts: Batch
+    texts: Batch | Packed
 
 
 class Encoded(NamedTuple):
@@ -45,15 +45,25 @@ class Encoded(NamedTuple):
     columns: Columns
 
 
-_encode_inputs = eqx.filter_jit(Retriever.encode_inputs)
-_encode_labels = eqx.filter_jit(Retriever.encode_labels)
-_against = eqx.filter_jit(Retriever.against)
+@eqx.filter_jit
+def _encode_inputs(model: Any, texts: Any) -> Columns:
+    return model.encode_inputs(texts)
 
 
-def blocks(texts: Texts, rows: Int[np.ndarray, " n"], size: int) -> Iterator[Block]:
+@eqx.filter_jit
+def _encode_labels(model: Any, texts: Any) -> Columns:
+    return model.encode_labels(texts)
+
+
+@eqx.filter_jit
+def _against(model: Any, inputs: Columns, labels: Columns) -> Any:
+    return model.against(inputs, labels)
+
+
+def blocks(texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], size: int) -> Iterator[Block]:
     """Some texts, `size` at a time, short ones first."""
-    bucket = np.searchsorted(LENGTHS, texts.lengths[rows])
-    for index, length in enumerate(LENGTHS):
+    bucket = np.searchsorted(texts.buckets, texts.lengths[rows])
+    for index, length in enumerate(texts.buckets):
         inside = np.flatnonzero(bucket == index)
         for start in range(0, len(inside), size):
             some = inside[start : start + size]
@@ -62,7 +72,7 @@ def blocks(texts: Texts, rows: Int[np.ndarray, " n"], size: int) -> Iterator[Blo
 
 
 def encode(
-    model: Retriever, texts: Texts, rows: Int[np.ndarray, " n"], side: str
+    model: Any, texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], side: str
 ) -> Iterator[Encoded]:
     """Columns of some texts, block by block; `side` is "inputs" or "labels"."""
     encoder, size = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
@@ -70,7 +80,7 @@ def encode(
         yield Encoded(block.rows, encoder(model, block.texts))
 
 
-def world_scores(model: Retriever, mentions: Mentions | Any) -> Iterator[Scored]:
+def world_scores(model: Retriever | Any, mentions: Mentions | Any) -> Iterator[Scored]:
     """Scores of mentions against the labels of their worlds.
 
     Worlds come in order, the mentions of a world in blocks sorted by length; `rows` of what is
@@ -88,7 +98,7 @@ def world_scores(model: Retriever, mentions: Mentions | Any) -> Iterator[Scored]
             yield Scored(inside[block.rows], int(first), scores)
 
 
-def rank(model: Retriever, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
+def rank(model: Retriever | Any, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
     ranks = np.zeros(len(check_mentions(mentions)), int)
     for part in world_scores(model, mentions):

@@ -12,6 +12,7 @@ from nce_bias.retrieval.tower import Batch
 from nce_bias.text import TokenStates
 
 LONGEST = 32  # tokens of a text that are read
+LENGTHS = (8, 16, LONGEST)  # that texts are padded to where they are scored
 GRAMS = 32  # buckets read of a learnt word: those of 3 to 5 letters of a word of 12
 
 
@@ -63,6 +64,11 @@ class Texts:
     def lengths(self) -> Int[np.ndarray, " n"]:
         """Tokens read of each text."""
         return np.clip(self.states.lengths - sum(self.marks), 0, LONGEST)
+
+    @property
+    def buckets(self) -> tuple[int, ...]:
+        """Lengths that texts are padded to where they are scored: few shapes compile."""
+        return LENGTHS
 
     def batch(self, rows: Int[np.ndarray, " B"], length: int) -> Batch:
         """Some texts, each cut to `length` tokens.

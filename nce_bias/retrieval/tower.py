@@ -104,16 +104,16 @@ class Tower(eqx.Module):
         gates = self.gates[jnp.asarray(texts.roles), jnp.asarray(texts.ids)]
         if len(self.queries):
             logits = gates[:, None] + states @ self.queries.T  # [N, n]
-            weights = _softmax(_padded(logits, texts.at), mask[..., None])
-            pooled = jnp.einsum("btn,btd->bnd", weights, _padded(vectors, texts.at))
-            return Columns(_unit(pooled), jnp.broadcast_to(mask.any(1)[:, None], pooled.shape[:2]))
-        columns = _padded(_unit(vectors), texts.at)
+            weights = softmax(padded(logits, texts.at), mask[..., None])
+            pooled = jnp.einsum("btn,btd->bnd", weights, padded(vectors, texts.at))
+            return Columns(unit(pooled), jnp.broadcast_to(mask.any(1)[:, None], pooled.shape[:2]))
+        columns = padded(unit(vectors), texts.at)
         if self.gated:
-            columns = columns * _softmax(_padded(gates, texts.at), mask)[..., None]
+            columns = columns * softmax(padded(gates, texts.at), mask)[..., None]
         return Columns(columns, mask)
 
 
-def _padded(tokens: Float[Array, "N ..."], at: Int[Rows, "B T"]) -> Float[Array, "B T ..."]:
+def padded(tokens: Float[Array, "N ..."], at: Int[Rows, "B T"]) -> Float[Array, "B T ..."]:
     """Tokens of each text, then zeros."""
     return tokens.at[jnp.asarray(at)].get(mode="fill", fill_value=0)
 
@@ -157,11 +157,13 @@ def tower(
     )
 
 
-def _unit(columns: Float[Array, "... d"]) -> Float[Array, "... d"]:
+def unit(columns: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Columns of length 1; 0 stays 0."""
+    """Columns of length 1; one of 0 stays 0."""
     return columns * jax.lax.rsqrt(jnp.sum(columns**2, axis=-1, keepdims=True) + TINY)
 
 
-def _softmax(logits: Float[Array, "B T ..."], mask: Bool[Array, "B T ..."]) -> Array:
+def softmax(logits: Float[Array, "B T ..."], mask: Bool[Array, "B T ..."]) -> Array:
     """Softmax over tokens; a text of padding alone has no weight anywhere."""
     weights = jax.nn.softmax(jnp.where(mask, logits, -1e30), axis=1)
     return jnp.where(mask, weights, 0.0)

@@ -114,7 +114,7 @@ def train_retriever(  # noqa: PLR0913
         "score": repr(score),
         "sampler": repr(sampler),
         "loss": loss.name,
-        "arrays": _digest((score, sampler, loss)),
+        "arrays": digest((score, sampler, loss)),
         "corpus": f"{corpus.name}; {len(corpus.entities)}, {len(corpus['train'])}",
     }
     return fit(
@@ -216,7 +216,7 @@ def _adam(learning_rate: float) -> optax.GradientTransformation:
     return optax.adam(learning_rate)
 
 
-def _digest(tree: Any) -> str:
+def digest(tree: Any) -> str:
     """A digest of the arrays that a repr does not show: codes, probabilities."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array)):

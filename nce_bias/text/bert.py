@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from nce_bias._checks import refuse
 
 Weights = dict[str, Any]
 
@@ -21,13 +23,64 @@ _LAYER = {
     "outer": "output.dense",
     "norm": "output.LayerNorm",
 }
+_LEVELS = 256  # a dropout rate is a whole number of these parts: one random byte for a number
+
+
+def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The tensors that `arrange` reads, by BERT's published names, and their shapes."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    found: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (config["vocab_size"], width),
+        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], width),
+        "embeddings.token_type_embeddings.weight": (config.get("type_vocab_size", 2), width),
+        "embeddings.LayerNorm.weight": (width,),
+        "embeddings.LayerNorm.bias": (width,),
+    }
+    for layer in range(config["num_hidden_layers"]):
+        begin = f"encoder.layer.{layer}"
+        matrices = {f"attention.self.{name}": (width, width) for name in ("query", "key", "value")}
+        matrices |= {
+            "attention.output.dense": (width, width),
+            "intermediate.dense": (inner, width),
+            "output.dense": (width, inner),
+        }
+        for name, shape in matrices.items():
+            found |= {f"{begin}.{name}.weight": shape, f"{begin}.{name}.bias": shape[:1]}
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            found |= {f"{begin}.{name}.weight": (width,), f"{begin}.{name}.bias": (width,)}
+    return found
+
+
+def check_tensors(
+    where: Any, file: Mapping[str, np.ndarray], config: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The tensors `arrange` reads, with or without the prefix ``bert.`` in the file.
+
+    Raises
+    ------
+    ValueError
+        For one that is missing or of another shape than the config says; it is named.
+    """
+    tensors = {name.removeprefix("bert."): array for name, array in file.items()}
+    for name, shape in shapes(config).items():
+        if name not in tensors:
+            given, remedy = f"{where} has no tensor {name}", "Name a folder with a whole BERT."
+            raise refuse("path", given, f"it, of shape {shape}", remedy)
+        if tensors[name].shape != shape:
+            raise refuse(
+                "path",
+                f"{where} has {name} of shape {tensors[name].shape}",
+                f"shape {shape}, as config.json says",
+                "Weights and config.json are of two models: take both from one.",
+            )
+    return tensors
 
 
 def arrange(file: Mapping[str, np.ndarray], layers: int) -> Weights:
     """Weights as `forward` takes them, from BERT's published names.
 
     Matrices are transposed to [in, out]; each layer's arrays are stacked along a first axis; the
-    embedding of token type 0, the only one used, is part of the positions'.
+    embedding of token type 0 is part of the positions', and `types` is what type 1 adds to it.
     """
 
     def stacked(name: str, part: str) -> np.ndarray:
@@ -40,11 +93,13 @@ def arrange(file: Mapping[str, np.ndarray], layers: int) -> Weights:
     inputs = [f"attention.self.{name}" for name in ("query", "key", "value")]
     joined = (np.concatenate([stacked(n, p) for n in inputs], -1) for p in ("weight", "bias"))
     positions = file["embeddings.position_embeddings.weight"]
+    types = np.asarray(file["embeddings.token_type_embeddings.weight"], np.float32)
     return {
         "words": jnp.asarray(file["embeddings.word_embeddings.weight"], jnp.float32),
         "positions": jnp.asarray(
             positions + file["embeddings.token_type_embeddings.weight"][0], jnp.float32
         ),
+        "types": jnp.asarray(types[-1] - types[0]),
         "norm": tuple(
             jnp.asarray(file[f"embeddings.LayerNorm.{part}"], jnp.float32)
             for part in ("weight", "bias")
@@ -54,16 +109,33 @@ def arrange(file: Mapping[str, np.ndarray], layers: int) -> Weights:
     }
 
 
+class Dropout(NamedTuple):
+    """Numbers that are left out while training: each with chance `rate`, drawn from a key.
+
+    The rate is rounded to a multiple of 1/256, and what stays is divided by the chance to stay, so
+    that the mean is exactly what it is without.
+    """
+
+    key: PRNGKeyArray
+    rate: float
+
+    def __call__(self, place: int | Array, x: Array) -> Array:
+        """`x` with some numbers 0; `place` tells uses of one key apart."""
+        out = round(self.rate * _LEVELS)
+        bits = jax.random.bits(jax.random.fold_in(self.key, place), x.shape, jnp.uint8)
+        return jnp.where(bits >= out, x * (_LEVELS / (_LEVELS - out)), 0.0)
+
+
 @partial(jax.jit, static_argnames=("heads", "epsilon"))
 def forward(
     weights: Weights,
-    ids: Int32[Array, "r w"],
-    positions: Int32[Array, "r w"],
-    texts: Int32[Array, "r w"],
+    ids: Int[Array, "r w"],
+    positions: Int[Array, "r w"],
+    texts: Int[Array, "r w"],
     *,
     heads: int,
     epsilon: float,
-) -> Float32[Array, "r w h"]:
+) -> Float[Array, "r w h"]:
     """Last hidden states of R rows of W cells, a row holding one or more whole texts.
 
     Per layer, with LN the layer norm and residuals before it (post-norm):
@@ -72,6 +144,36 @@ def forward(
 
     Devlin et al., BERT, NAACL 2019.
     """
+    return states(weights, (ids, positions, texts, None), heads=heads, epsilon=epsilon)
+
+
+def states(
+    weights: Weights,
+    cells: tuple[Any, Any, Any, Any],
+    *,
+    heads: int,
+    epsilon: float,
+    dropout: Dropout | None = None,
+    remat: bool = False,
+) -> Float[Array, "r w h"]:
+    """What `forward` is the compiled form of, for training: differentiable in the weights.
+
+    Parameters
+    ----------
+    weights
+        As `arrange` gives them.
+    cells
+        Token ids, positions, numbers of texts and token types (0, 1, or None for 0 everywhere),
+        each int `[R, W]`.
+    heads, epsilon
+        Of the model's config.
+    dropout
+        Where BERT has it: behind the embeddings, on attention's shares, and before each residual
+        is added.
+    remat
+        Keep each layer's input alone, and compute the rest again in the backward pass.
+    """
+    ids, positions, texts, types = cells
 
     def dense(pair: Any, x: Array) -> Array:
         return jnp.matmul(x, pair[0], precision=jax.lax.Precision.HIGHEST) + pair[1]
@@ -81,20 +183,30 @@ def forward(
         scale = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
         return centred * scale * pair[0] + pair[1]
 
+    def dropped(place: int | Array, x: Array) -> Array:
+        return x if dropout is None else dropout(place, x)
+
     same = texts[:, None, :, None] == texts[:, None, None, :]  # [R, 1, W, W]
 
-    def attention(layer: Any, x: Array) -> Array:
+    def attention(layer: Any, number: int | Array, x: Array) -> Array:
         q, k, v = jnp.split(dense(layer["inputs"], x), 3, axis=-1)
         q, k, v = (y.reshape(*y.shape[:2], heads, -1) for y in (q, k, v))  # [R, W, heads, D]
         scores = jnp.einsum("rqhd,rkhd->rhqk", q, k, precision="highest") / q.shape[-1] ** 0.5
-        share = jax.nn.softmax(jnp.where(same, scores, -jnp.inf), axis=-1)
+        share = dropped(number, jax.nn.softmax(jnp.where(same, scores, -jnp.inf), axis=-1))
         mixed = jnp.einsum("rhqk,rkhd->rqhd", share, v, precision="highest")
         return dense(layer["context"], mixed.reshape(x.shape))
 
-    def block(x: Array, layer: Any) -> tuple[Array, None]:
-        x = normed(layer["attention_norm"], x + attention(layer, x))
+    def block(x: Array, numbered: Any) -> tuple[Array, None]:
+        number, layer = numbered
+        attended = dropped(number + 1, attention(layer, number, x))
+        x = normed(layer["attention_norm"], x + attended)
         inner = jax.nn.gelu(dense(layer["inner"], x), approximate=False)
-        return normed(layer["norm"], x + dense(layer["outer"], inner)), None
+        return normed(layer["norm"], x + dropped(number + 2, dense(layer["outer"], inner))), None
 
-    x = normed(weights["norm"], weights["words"][ids] + weights["positions"][positions])
-    return jax.lax.scan(block, x, weights["layers"])[0]
+    x = weights["words"][ids] + weights["positions"][positions]
+    if types is not None:
+        x = x + jnp.asarray(types)[..., None] * weights["types"]
+    layers = weights["layers"]
+    numbers = 1 + 3 * np.arange(len(layers["norm"][0]), dtype=np.int32)
+    step = jax.checkpoint(block) if remat else block
+    return jax.lax.scan(step, dropped(0, normed(weights["norm"], x)), (numbers, layers))[0]

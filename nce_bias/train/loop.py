@@ -8,6 +8,7 @@ Steps are counted from 1: ``losses[k - 1]`` is the loss of the k-th batch *befor
 the checkpoint of step k holds the parameters *after* it.  Step 0 is the initial model.
 """
 
+import functools
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -69,7 +70,8 @@ def fit(  # noqa: PLR0913
         An iterable of batches (pytrees of arrays), `steps` or more of them, such as
         `nce_bias.data.minibatches` gives.  Or a function ``batches(step, params)``, of the steps
         done and the parameters reached, that returns a batch and the function for the next one; if
-        it is an Equinox module, its arrays are part of the run's checkpoint.
+        it is an Equinox module, its arrays are part of the run's checkpoint. If it has a function
+        ``note() -> str``, the bar shows that behind the loss.
     optimizer
         Any Optax gradient transformation.
     steps
@@ -140,7 +142,7 @@ def fit(  # noqa: PLR0913
                 record.keep(state)
                 if state.step % every == 0:
                     record.store(state)
-                bar.advance(note=lambda: f"loss {float(loss):.4f}")  # noqa: B023
+                bar.advance(note=functools.partial(_note, loss, following))
     except KeyboardInterrupt:
         on = (
             "everything up to there is kept"
@@ -151,6 +153,12 @@ def fit(  # noqa: PLR0913
     record.keep(state)  # an interrupt may have come between a step and the keeping of it
     record.store(state)
     return record.result(state, constants, status)
+
+
+def _note(loss: Any, batches: Any) -> str:
+    """What stands behind a bar: the loss, and what the batches have to say."""
+    more = getattr(batches, "note", None)
+    return f"loss {float(loss):.4f}" + (f", {more()}" if callable(more) else "")
 
 
 def _checked_steps(steps: int, checkpoints: Iterable[int]) -> tuple[int, list[int]]:
