@@ -17,7 +17,7 @@ from nce_bias.retrieval.encoder import EncoderRetriever, encoder_retriever
 from nce_bias.retrieval.encoder_training import EncoderConfig, train_encoder
 from nce_bias.retrieval.metrics import compare, evaluate, recall, reciprocal_rank
 from nce_bias.retrieval.mining import Mined, mine_negatives
-from nce_bias.retrieval.ranking import Scored, rank, world_scores
+from nce_bias.retrieval.ranking import Ranked, Scored, rank, rank_candidates, world_scores
 from nce_bias.retrieval.texts import Texts
 from nce_bias.retrieval.training import TrainingConfig, train_retriever
 from nce_bias.retrieval.world_bias import pull_back
@@ -28,6 +28,7 @@ __all__ = [
     "EncoderRetriever",
     "Mentions",
     "Mined",
+    "Ranked",
     "Retriever",
     "Scored",
     "Texts",
@@ -40,6 +41,7 @@ __all__ = [
     "mine_negatives",
     "pull_back",
     "rank",
+    "rank_candidates",
     "recall",
     "reciprocal_rank",
     "retriever",

@@ -28,6 +28,8 @@ from nce_bias.retrieval.tower import Columns, padded, softmax, unit
 from nce_bias.text import Bert
 from nce_bias.text.bert import Dropout, Weights, states
 
+ROWS = 32  # computed at a time: more fit no cache, and take twice as long a token
+
 
 class BertStates(eqx.Module):
     """States of packed texts by weights that are trained; `rate` is that of dropout."""
@@ -40,19 +42,28 @@ class BertStates(eqx.Module):
 
     def __call__(self, texts: Packed) -> Float[Array, "N H"]:
         """The state of each cell, row after row."""
-        dropout = None
+        cells = jnp.stack([jnp.asarray(part) for part in texts.cells])  # [4, R, W]
+        rows = cells.shape[1]
+        key = None
         if texts.noise is not None and self.rate > 0:
             seed, step = jnp.asarray(texts.noise)
-            dropout = Dropout(jax.random.fold_in(jax.random.key(seed), step), self.rate)
-        cells = tuple(map(jnp.asarray, texts.cells))
-        found = states(
-            self.weights,
-            (cells[0], cells[1], cells[2], cells[3]),
-            heads=self.heads,
-            epsilon=self.epsilon,
-            dropout=dropout,
-            remat=self.remat,
-        )
+            key = jax.random.fold_in(jax.random.key(seed), step)
+
+        def some(numbered: tuple[Array, Array]) -> Array:
+            number, (ids, positions, numbers, types) = numbered
+            dropout = key if key is None else Dropout(jax.random.fold_in(key, number), self.rate)
+            return states(
+                self.weights,
+                (ids, positions, numbers, types),
+                heads=self.heads,
+                epsilon=self.epsilon,
+                dropout=dropout,
+                remat=self.remat,
+            )
+
+        count = next(n for n in range(1, rows + 1) if rows % n == 0 and rows <= n * ROWS)
+        parts = jnp.moveaxis(cells.reshape(4, count, -1, cells.shape[2]), 1, 0)
+        found = jax.lax.map(some, (jnp.arange(count), parts))
         return found.reshape(-1, found.shape[-1])
 
 
@@ -88,9 +99,8 @@ class Head(eqx.Module):
         vectors = states if self.project is None else states @ self.project
         if self.mean:
             number = jnp.asarray(texts.texts).reshape(-1)
-            own = number[jnp.asarray(texts.at)[:, 0]]
-            share = (own[:, None] == number) / mask.sum(axis=1, keepdims=True)  # [B, N]
-            return Columns(unit(share.astype(vectors.dtype) @ vectors)[:, None], mask[:, :1])
+            sums = jax.ops.segment_sum(vectors, number, len(mask) + 1)  # no text: 0
+            return Columns(unit(sums[number[jnp.asarray(texts.at)[:, 0]]])[:, None], mask[:, :1])
         columns = padded(vectors, texts.at)
         if len(self.queries):
             logits = padded(states @ self.queries.T, texts.at)  # [B, T, n]

@@ -14,6 +14,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
+from nce_bias._checks import check_count
 from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retriever
 from nce_bias.retrieval.texts import Texts
@@ -98,11 +99,48 @@ def world_scores(model: Retriever | Any, mentions: Mentions | Any) -> Iterator[S
             yield Scored(inside[block.rows], int(first), scores)
 
 
+class Ranked(NamedTuple):
+    """Ranks of n mentions, and the k best entities of each.
+
+    Attributes
+    ----------
+    ranks : int `[n]`
+        As `rank` gives them.
+    labels : int `[n, k]`
+        Best first, -1 where the world has fewer; of equal scores those that come first in the
+        world.
+    scores : `[n, k]`
+        Theirs; -inf where there is none.
+    """
+
+    ranks: Int[np.ndarray, " n"]
+    labels: Int[np.ndarray, "n k"]
+    scores: Float[np.ndarray, "n k"]
+
+
+def rank_candidates(model: Retriever | Any, mentions: Mentions | Any, count: int) -> Ranked:
+    """Ranks as `rank`, and the `count` best entities of each mention: what a re-ranker reads."""
+    shape = len(check_mentions(mentions)), check_count("count", count)
+    labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+    ranks = np.zeros(shape[0], int)
+    for part in world_scores(model, mentions):
+        ranks[part.rows] = _ranks(part, mentions)
+        order = np.argsort(-part.scores, axis=1, kind="stable")[:, :count]
+        held = order.shape[1]
+        labels[part.rows, :held] = part.first + order
+        best[part.rows, :held] = np.take_along_axis(part.scores, order, axis=1)
+    return Ranked(ranks, labels, best)
+
+
 def rank(model: Retriever | Any, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
     ranks = np.zeros(len(check_mentions(mentions)), int)
     for part in world_scores(model, mentions):
-        golds = mentions.labels[part.rows] - part.first
-        gold_scores = part.scores[np.arange(len(golds)), golds]
-        ranks[part.rows] = np.sum(~(part.scores < gold_scores[:, None]), axis=1)
+        ranks[part.rows] = _ranks(part, mentions)
     return ranks
+
+
+def _ranks(part: Scored, mentions: Mentions) -> Int[np.ndarray, " B"]:
+    golds = mentions.labels[part.rows] - part.first
+    gold_scores = part.scores[np.arange(len(golds)), golds]
+    return np.sum(~(part.scores < gold_scores[:, None]), axis=1)

@@ -89,6 +89,12 @@ class TokenTexts:
         return self.ids[self.starts[row] : self.starts[row + 1]]
 
 
+def _height(rows: int) -> int:
+    """Rows of a batch: a power of two, or a multiple of one that is an eighth of it."""
+    step = 1 << (max(1, rows // PARTS) - 1).bit_length()
+    return -(-rows // step) * step
+
+
 def rounded(length: int, least: int = 8) -> int:
     """The next of 8, 16, 32, ... that is `least` or more."""
     return max(least, 1 << (length - 1).bit_length())
@@ -119,8 +125,7 @@ def packed(
     lengths = np.array([len(texts[index]) for index in first])
     width = max(WIDTH, int(lengths.max()))
     row, offset, rows = pack(lengths, width)
-    step = 1 << (max(1, rows // PARTS) - 1).bit_length()
-    cells = np.zeros((4, -(-rows // step) * step * width), np.int32)
+    cells = np.zeros((4, _height(rows) * width), np.int32)
     begins = row * width + offset
     text = np.repeat(np.arange(len(first)), lengths)
     place = np.arange(len(text)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -1,0 +1,59 @@
+"""Every run: ``python -m analysis.linking.trained.full``, or some: ``--only "dual in-batch 0"``.
+
+Trains what is not trained yet and goes on with what was cut short. An estimate of the time is
+shown at the start and after each run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import nce_bias as nb
+from analysis.linking.trained import setup
+from analysis.linking.trained.runs import run_all
+from nce_bias.cli.process import own_process
+
+
+def main(
+    work: Annotated[
+        pathlib.Path, typer.Option(help="Checkpoints, ranks and candidates of each run.")
+    ] = pathlib.Path("build/linking_trained"),
+    only: Annotated[
+        list[str] | None, typer.Option(help='Runs, such as "dual in-batch 0"; may be repeated.')
+    ] = None,
+    mentions: Annotated[
+        int | None, typer.Option(help="Mentions an epoch, to try it: 64 are a step.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Mentions of each split, to try it.")] = None,
+) -> None:
+    """Train retrievers end to end and rank the held-out worlds."""
+    own_process()
+    console = Console(stderr=True)
+    design = setup.FULL
+    if mentions is not None:
+        design = dataclasses.replace(
+            design, plan=dataclasses.replace(design.plan, mentions=mentions)
+        )
+    by_label = {cell.label: cell for cell in design.cells}
+    unknown = [label for label in only or () if label not in by_label]
+    if unknown:
+        console.print(f"no run {unknown[0]!r}; there are: {', '.join(by_label)}")
+        raise typer.Exit(2)
+    with console.status("token ids of 98,000 texts: about 20 s"):
+        encoder = nb.text.minilm(max_tokens=setup.TOKENS)
+        corpus = nb.retrieval.corpus(nb.data.entity_linking(), encoder, limit=limit, learn=True)
+    cells = [by_label[label] for label in only or by_label]
+    try:
+        run_all(corpus, design, cells, work, lambda text: console.print(text, highlight=False))
+    except KeyboardInterrupt:
+        console.print("interrupted: the same command goes on from here")
+        raise typer.Exit(130) from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,133 @@
+"""One run: trained, ranked on both held-out splits; small files, kept on disk.
+
+A cell whose files are there is not run again; one that was cut short goes on from its checkpoint,
+and does again what came behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import resource
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import nce_bias as nb
+from analysis.linking.trained import setup
+from analysis.linking.trained.setup import Cell, Design
+from nce_bias._files import replacing
+
+#: Seconds on two quiet cores: a step without and with mined entities, a mining, ranking.
+STEP = {"in-batch": 1.8}
+MINED_STEP, MINING, RANKING = 4.5, 150, 150
+
+Say = Callable[[str], None]
+
+
+def folder_of(work: pathlib.Path, cell: Cell) -> pathlib.Path:
+    """Where a cell keeps its files."""
+    return work / cell.label.replace(" ", "_")
+
+
+def is_done(work: pathlib.Path, cell: Cell) -> bool:
+    """Whether nothing of the cell is left to do."""
+    return (folder_of(work, cell) / "about.json").is_file()
+
+
+def expected(corpus: nb.retrieval.Corpus, design: Design, cells: Sequence[Cell]) -> float:
+    """Seconds, about."""
+    steps = design.plan.epochs * (len(corpus["train"]) // design.plan.batch)
+    total = 0.0
+    for cell in cells:
+        total += steps * STEP.get(cell.negatives, MINED_STEP) + RANKING
+        if cell.negatives in ("mixed", "hard"):
+            total += MINING * -(-steps // design.plan.mine_every)
+    return total
+
+
+def run_all(
+    corpus: nb.retrieval.Corpus,
+    design: Design,
+    cells: Sequence[Cell],
+    work: pathlib.Path,
+    say: Say,
+) -> None:
+    """Every cell that is not done."""
+    left = [cell for cell in cells if not is_done(work, cell)]
+    say(
+        f"{len(cells)} runs, {len(cells) - len(left)} of them done; about "
+        f"{expected(corpus, design, left) / 60:.0f} min to go on two cores. Ctrl-C loses nothing."
+    )
+    for place, cell in enumerate(left, start=1):
+        began = time.monotonic()
+        run(corpus, design, cell, work, say)
+        rest = expected(corpus, design, left[place:]) / 60
+        took = f"{time.monotonic() - began:.0f} s; about {rest:.0f} min left"
+        say(f"[{place}/{len(left)}] {cell.label}: {took}")
+
+
+def trained(
+    corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path
+) -> nb.train.Fit:
+    """The run of a cell: from its checkpoint, as far as there is one."""
+    steps = design.plan.epochs * (
+        min(design.plan.mentions or len(corpus["train"]), len(corpus["train"])) // design.plan.batch
+    )
+    found = nb.retrieval.train_encoder(
+        corpus,
+        setup.SCORES[cell.score],
+        setup.NEGATIVES[cell.negatives],
+        config=dataclasses.replace(design.plan, seed=cell.seed),
+        checkpoints=(steps,),
+        folder=folder_of(work, cell),
+        every=25,
+    )
+    if found.status.startswith("interrupted"):
+        raise KeyboardInterrupt(found.status)
+    if found.status != "ok":
+        raise RuntimeError(f"{cell.label}: {found.status}")
+    return found
+
+
+def run(
+    corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path, say: Say
+) -> None:
+    """Train, rank, keep candidates."""
+    folder = folder_of(work, cell)
+    began = time.monotonic()
+    found = trained(corpus, design, cell, work)
+    seconds = {"training": time.monotonic() - began}
+    say(f"  {cell.label}: trained in {seconds['training']:.0f} s, {len(found.losses)} steps")
+    ranks, candidates = {}, {}
+    for split in setup.HELD_OUT:
+        began = time.monotonic()
+        ranked = nb.retrieval.rank_candidates(found.model, corpus[split], setup.CANDIDATES)
+        ranks[split], candidates[split] = ranked.ranks.astype(np.int32), ranked.labels
+        seconds[f"ranking {split}"] = time.monotonic() - began
+        hits = ", ".join(f"@{k} {100 * np.mean(ranks[split] <= k):.1f}" for k in setup.AT)
+        say(f"  {cell.label}: {split} {hits}, ranked in {seconds[f'ranking {split}']:.0f} s")
+    _save(folder / "candidates.npz", candidates)
+    _save(folder / "ranks.npz", ranks | {"losses": found.losses.astype(np.float32)})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the process so far
+    about = {
+        **cell._asdict(),
+        "steps": len(found.losses),
+        "seconds": seconds,
+        "peak_gib": peak,
+        "plan": dataclasses.asdict(design.plan) | {"seed": cell.seed},
+        "recall": {
+            split: {str(k): float(np.mean(ranks[split] <= k)) for k in setup.AT}
+            for split in setup.HELD_OUT
+        },
+    }
+    with replacing(folder / "about.json") as file:
+        file.write(json.dumps(about, indent=1).encode())
+
+
+def _save(path: pathlib.Path, arrays: dict[str, Any]) -> None:
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -1,0 +1,70 @@
+"""What is trained: scores, negatives, seeds, sizes; every constant of the set-up is here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import nce_bias as nb
+from analysis import tables
+from nce_bias.retrieval import EncoderConfig
+from nce_bias.samplers import Sampler
+
+MINED = 2  # labels mined for each mention: 64 golds and 128 mined entities are a batch's pool
+CANDIDATES = 64  # kept of each mention, for the re-ranker
+AT = (1, 8, 64)
+HELD_OUT = ("val", "test")
+TOKENS = 64  # of a text that are read; 62 of 75,919 entities have more
+
+#: What is mined for each mention; uniform negatives are of all training entities.
+NEGATIVES: dict[str, Sampler | None] = {
+    "in-batch": None,
+    "random": nb.without_replacement(nb.uniform(), MINED),
+    "mixed": nb.top(1) + nb.without_replacement(nb.uniform(), MINED - 1),
+    "hard": nb.top(MINED),
+}
+SCORES: dict[str, nb.scores.Score] = {"dual": nb.scores.Dual(), "som": nb.scores.Som()}
+
+
+class Cell(NamedTuple):
+    """One training run."""
+
+    score: str
+    negatives: str
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """For files, tables and `--only`."""
+        return f"{self.score} {self.negatives} {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Design(tables.Design):
+    """Which runs there are, and how long each is.
+
+    Attributes
+    ----------
+    scores, negatives : names
+    seeds : int
+    plan : EncoderConfig
+        Its seed is that of the cell.
+    """
+
+    scores: tuple[str, ...]
+    negatives: tuple[str, ...]
+    seeds: int
+    plan: EncoderConfig
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that a set of runs that is cut short is a smaller set."""
+        return [
+            Cell(score, kind, seed)
+            for seed in range(self.seeds)
+            for score in self.scores
+            for kind in self.negatives
+        ]
+
+
+FULL = Design(tuple(SCORES), tuple(NEGATIVES), seeds=1, plan=EncoderConfig())
