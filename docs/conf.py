@@ -41,11 +41,11 @@ myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 
-
 def library() -> str:
     """A digest of all that a notebook's numbers depend on besides its own text."""
     digest = hashlib.sha256()
-    for file in sorted([*(HERE.parent / "nce_bias").rglob("*.py"), HERE.parent / "constraints.txt"]):
+    package = (HERE.parent / "nce_bias").rglob("*.py")
+    for file in sorted([*package, HERE.parent / "constraints.txt"]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

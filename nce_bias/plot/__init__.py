@@ -15,6 +15,8 @@ global style. A negative distribution has one colour and one marker in every fig
 `direct_labels`           names at the ends of the lines; `legend` where there is no room for them
 `figure`, `save`          axes in the style, and a file that is the same every time
 `finding`                 the title of a figure: what it shows, in words
+`for_paper`               the width of a venue's column, and type that survives it
+`table`                   a table as LaTeX (booktabs) or Markdown
 ========================  ==========================================================================
 
 Examples
@@ -32,6 +34,7 @@ from nce_bias.plot.canvas import figure, finding, save
 from nce_bias.plot.conventions import conventions
 from nce_bias.plot.labels import direct_labels, legend
 from nce_bias.plot.marks import Drawn, curves, limits, points
+from nce_bias.plot.paper import VENUES, for_paper
 from nce_bias.plot.quantities import bias_against_m, bias_against_step, compare, loss_against_step
 from nce_bias.plot.style import (
     CATEGORIES,
@@ -48,6 +51,7 @@ from nce_bias.plot.style import (
     looks,
     style,
 )
+from nce_bias.plot.tables import table
 
 __all__ = [
     "CATEGORIES",
@@ -57,6 +61,7 @@ __all__ = [
     "SCORE_COLOURS",
     "SECOND",
     "STYLE",
+    "VENUES",
     "VERDICT_COLOURS",
     "Drawn",
     "Look",
@@ -69,6 +74,7 @@ __all__ = [
     "display_name",
     "figure",
     "finding",
+    "for_paper",
     "legend",
     "lighten",
     "limits",
@@ -77,4 +83,5 @@ __all__ = [
     "points",
     "save",
     "style",
+    "table",
 ]

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from nce_bias.plot.paper import page
 from nce_bias.plot.style import style
 
 WIDTH = 6.75  # inches: both columns of a two-column page
@@ -17,6 +18,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".svg": {"Date": None, "Creator": None},
+    ".pgf": {},
 }
 
 
@@ -24,7 +26,7 @@ def figure(
     rows: int = 1,
     columns: int = 1,
     *,
-    width: float | int = WIDTH,
+    width: float | int | None = None,
     height: float | int | None = None,
     **subplots: Any,
 ) -> tuple[Figure, Any]:
@@ -35,7 +37,8 @@ def figure(
     rows, columns
         Number of panels.
     width, height
-        In inches; the height defaults to panels of 5 : 3.5.
+        In inches. The width defaults to that of `for_paper`, outside of one to 6.75, the height to
+        panels of 5 : 3.5.
     **subplots
         Passed to `Figure.subplots`, such as ``sharey=True``.
 
@@ -44,6 +47,9 @@ def figure(
     Figure, Axes or array of Axes
         One Axes for a single panel.
     """
+    if width is None:
+        paper = page()
+        width = WIDTH if paper is None else paper.width
     if height is None:
         height = rows * min(3.5, 0.7 * width / columns) + 0.3
     with style():
@@ -67,9 +73,12 @@ def finding(fig: Figure, text: str, *, fontsize: float | int | None = None) -> T
 
 
 def save(fig: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
-    """Write a figure at 200 dpi, without date or version: the same figure is the same bytes.
+    r"""Write a figure at 200 dpi, without date or version: the same figure is the same bytes.
 
-    Raises ValueError for a suffix other than .png, .pdf and .svg.
+    A .pgf is read into a LaTeX paper by ``\input`` and takes its type; making one needs LaTeX.
+
+    Raises ValueError for a suffix other than .png, .pdf, .svg and .pgf, and for a .pgf where
+    there is no LaTeX.
     """
     path = pathlib.Path(path)
     if path.suffix.lower() not in FORMATS:
@@ -79,7 +88,15 @@ def save(fig: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
         )
     with style():
         path.parent.mkdir(parents=True, exist_ok=True)
-        fig.savefig(path, dpi=DPI, metadata=FORMATS[path.suffix.lower()])
+        try:
+            fig.savefig(path, dpi=DPI, metadata=FORMATS[path.suffix.lower()])
+        except RuntimeError as error:
+            if path.suffix.lower() != ".pgf":
+                raise
+            raise ValueError(
+                f"path: got {path.name!r}, and there is no LaTeX to measure text with; expected "
+                "xelatex on the path. Install it, or save a .pdf."
+            ) from error
     return path
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.colors import to_hex, to_rgb
 
+from nce_bias.plot.paper import page
+
 #: Kind of negatives (and the exact quantities drawn beside them) -> colour.
 COLOURS = {
     "uniform": "#0072B2",
@@ -140,8 +142,9 @@ class Look:
 
 
 def style() -> AbstractContextManager:
-    """Matplotlib's settings as `STYLE` has them, within a `with` block."""
-    settings: Any = STYLE
+    """Matplotlib's settings as `STYLE` and `for_paper` have them, within a `with` block."""
+    paper = page()
+    settings: Any = STYLE if paper is None else STYLE | paper.settings
     return mpl.rc_context(settings)
 
 
