@@ -120,7 +120,7 @@ def as_in_the_code(q: np.ndarray, m: int) -> np.ndarray:
 def weigh(quick: bool = False) -> Evidence:
     """Largest errors of the mean; the spread over tries; the shortcut of the code."""
     readings, details = [], []
-    for (name, q), (share, m) in ((a, b) for a in proposals().items() for b in DRAWS.items()):
+    for (name, q), (share, m) in itertools.product(proposals().items(), DRAWS.items()):
         chance, (mean, spread) = chance_among(q, m), counted(q, m)
         off = float(np.abs(mean / chance - 1).max())
         readings.append(Reading(f"{name}, {share} of the labels", off, "<=", NEAR))
