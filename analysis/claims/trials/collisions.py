@@ -39,7 +39,8 @@ CLAIM = Claim(
     read="abstracts of both",
     measured=(
         "share of the pull on a class that is lost to collisions, with most negatives over that "
-        "with one, at least 1; margin learnt with most negatives over the best with fewer, below 1"
+        "with one, at least 1; margin learnt with most negatives over the best with fewer, at most "
+        "0.99"
     ),
     prediction=(
         "What is lost grows with m, for few and for many classes. The margin is the same for every "
