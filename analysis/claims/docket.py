@@ -3,9 +3,11 @@
 from analysis.claims.trial import Trial
 from analysis.claims.trials import (
     adversarial_weights,
+    best_noise,
     blackout,
     calibration,
     closeness,
+    collisions,
     corrected_log_q,
     debiasing,
     exponential_variance,
@@ -17,6 +19,7 @@ from analysis.claims.trials import (
     nce_efficiency,
     no_optimum,
     noise_at_data,
+    number_of_tries,
     one_draw,
     one_vs_each,
     quadratic_kernel,
@@ -36,6 +39,7 @@ from analysis.claims.trials import (
 _MODULES = (
     three_quarters,
     shifted_pmi,
+    number_of_tries,
     blackout,
     one_vs_each,
     shared_noise,
@@ -54,6 +58,8 @@ _MODULES = (
     in_batch_gradients,
     one_draw,
     ring,
+    collisions,
+    best_noise,
     infinite_negatives,
     small_batches,
     no_optimum,

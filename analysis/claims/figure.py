@@ -14,7 +14,7 @@ LINES = tuple(plot.COLOURS[kind] for kind in ("uniform", "model", "mixed", "hard
 LOOKS = tuple(plot.Look(colour, marker) for colour, marker in zip(LINES, "os^D", strict=True))
 GREY_LOOK = plot.Look(plot.GREY, "", (0, (4, 1.2)))
 #: Lines that are a yardstick, not a result.
-YARDSTICKS = {"wanted", "log K", "mutual information", "e^MI - 1"}
+YARDSTICKS = {"wanted", "log K", "mutual information", "e^MI - 1", "data"}
 BIAS = r"bias norm $\|\varepsilon\|$"
 
 
@@ -38,6 +38,7 @@ LIKELIHOOD = "variance / likelihood's"
 PANELS = {
     "three_quarters": Panel("power", "bias_norm", "power", BIAS),
     "shifted_pmi": Panel("population", "above", SHARE, "score less (PMI - log k)", level=0.0),
+    "number_of_tries": Panel("chance", "ratio", "chance to be drawn", "tries / chance", level=1.0),
     "blackout": Panel("power", "noise", "power of the unigram", "noise"),
     "one_vs_each": Panel("population", "ratio", SHARE, "learnt / pop(y|x)", level=1.0, room=0.4),
     "quadratic_kernel": Panel("m", "bias_norm", M, BIAS, "xy"),
@@ -56,6 +57,8 @@ PANELS = {
     "in_batch_gradients": Panel("m", "value", M, "InfoNCE's gradient", "xy"),
     "one_draw": Panel("drift", "bias_norm", "drift of the cached scores", BIAS),
     "ring": Panel("first", "ratio", "ranks better than the ring", "ring / all labels", "y", 1.0),
+    "collisions": Panel("m", "pull", M, "pull on the class", "x"),
+    "best_noise": Panel("x", "noise", "$x$", "noise", room=0.4),
     "infinite_negatives": Panel("m", "distance", M, "distance from the full one", "xy"),
     "small_batches": Panel("rate", "distance", "rate", "distance from the full one", "xy"),
     "no_optimum": Panel("score", "loss", "score of the commonest label", "loss above its least"),

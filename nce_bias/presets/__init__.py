@@ -23,11 +23,13 @@ are taken out; bpr with one negative is InfoNCE with one.
 **Status.** "read" says that the paper or its code was read for the row, "as we read it" that the
 row is told from general knowledge: look at the paper before quoting it.
 
-**A batch's other rows** bring two labels each in simclr, decoupled_views and dpr, so that m is even
-there: rows of a batch are m / 2 + 1.
+**A batch's other rows** bring two labels each in simclr, decoupled_views, dpr and star, so
+that m is even there: rows of a batch are m / 2 + 1.
 
-**Not here** are conventions whose law or loss needs more than one input: the sum of two directions
-(`nb.both_directions` takes sampler and loss of one); and those whose form we are not sure of.
+**Both directions** of CLIP's matrix are `Preset.both_directions`, of clip_one_way as of others.
+
+**Not here** are other conventions whose law or loss needs more than one input, and those whose form
+we are not sure of.
 """
 
 from nce_bias.presets._by_name import COMMON, CONVENTIONS, FAMILIES, PRESETS, convention, preset

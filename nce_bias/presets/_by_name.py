@@ -7,6 +7,7 @@ from typing import Any
 
 from nce_bias._checks import refuse
 from nce_bias.presets import (
+    candidates,
     graphs,
     language_models,
     queues,
@@ -30,6 +31,7 @@ CONVENTIONS: list[Convention] = [
     *theory.ROWS,
     *resampling.ROWS,
     *queues.ROWS,
+    *candidates.ROWS,
 ]
 
 #: Name -> the convention, a function of m that gives the preset.

@@ -12,6 +12,7 @@ import equinox as eqx
 import numpy as np
 
 from nce_bias._checks import check_count, is_traced, refuse
+from nce_bias.engine._both_directions import BothDirections, both_directions
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.engine.moments import Moments
@@ -89,6 +90,28 @@ class Preset:
     def monte_carlo(self, problem: Problem, **options: Any) -> Moments:
         """`monte_carlo` of the pair, after `check`."""
         return monte_carlo(self._asked_of(problem), self.sampler, self.loss, **options)
+
+    def both_directions(self, problem: Problem, *, share: float = 0.5) -> BothDirections:
+        """`both_directions` of the pair: of CLIP's matrix the rows and the columns.
+
+        Columns draw inputs by the same rule, from the transposed problem: pop(x|y), pop(x).
+
+        Raises
+        ------
+        ValueError
+            Sides that are read: they are those of labels for inputs, and a column wants those of
+            inputs for labels; what `both_directions` refuses.
+        """
+        if self.sides:
+            raise refuse(
+                "preset",
+                f"{self.name} reads the side {next(iter(self.sides))!r}, a number for each label",
+                "a preset without sides",
+                "A column needs the numbers of each input: build the two samplers yourself and "
+                "call nb.both_directions(problem, sampler, loss, back=of_columns).",
+            )
+        given = self._asked_of(problem)
+        return both_directions(given, self.sampler, self.loss, share=share)
 
     def _asked_of(self, problem: Problem) -> Problem:
         """The problem with no other sides than those that are read."""

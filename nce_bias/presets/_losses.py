@@ -21,6 +21,8 @@ loss                    formula                                             kind
 `softmax_weighted_bpr`  sum_k [pi_k] softplus(s_k - s_g), pi of weights     weighted mean
                         e^{s_k / tau} / E[copies]
 `gbce_of_public_code`   gBCE with alpha = m / (V - 2)                       additive
+`multi_similarity`      softplus(-a (s_g - c)) / a + log(1 + sum_k          log-sum
+                        e^{b (s_k - c)}) / b
 ======================  ==================================================  =====================
 
 [ ] is held fixed; pi is the softmax of the negatives alone; Z = e^{s_g} + sum_k e^{s_k} /
@@ -166,3 +168,11 @@ def softmax_weighted_bpr(temperature: float) -> LogSums:
         lambda negative, log_count: negative / tau - log_count,
     )
     return LogSums(f"softmax_weighted_bpr(temperature={tau:g})", term)
+
+
+def multi_similarity(alpha: float, beta: float, centre: float) -> LogSums:
+    """Softplus of a gold, and that of all negatives at once: 1 stands in their sum."""
+    a, b, c = float(alpha), float(beta), float(centre)
+    term = LogSum(1 / b, lambda negative: b * (negative - c), lambda gold: 0 * gold)
+    name = f"multi_similarity(alpha={a:g}, beta={b:g}, centre={c:g})"
+    return LogSums(name, term, lambda gold: jax.nn.softplus(-a * (gold - c)) / a)

@@ -116,6 +116,16 @@ class NearestOfPool(Named):
         return _best_of_pool(-abs(scores - aim), scores, gold, self.pool)
 
 
+class MaskedAbove(Named):
+    """Scores of candidates: -inf, no weight, where more than a margin above the gold's."""
+
+    margin: float = eqx.field(static=True, default=0.0)
+
+    def __call__(self, scores, gold):
+        xp = namespace(scores)
+        return xp.where(scores > scores[gold] + self.margin, -xp.inf, scores)
+
+
 def _best_of_pool(key: Array, scores: Float[Array, " V"], gold, pool: int) -> Array:
     xp, others = namespace(key, scores), one_hot(gold, scores) == 0
     rank = rank_of(xp.where(others, key, -xp.inf)).astype(scores.dtype)
@@ -160,6 +170,11 @@ def ambiguous_best(a: float, b: float, depth: int) -> AmbiguousBest:
 def best_of_pool(pool: int) -> BestOfPool:
     """The best of a uniform pool."""
     return BestOfPool(f"best of {check_count('pool', pool)} uniform", int(pool))
+
+
+def masked_above(margin: float) -> MaskedAbove:
+    """Candidates far above the gold have no weight."""
+    return MaskedAbove(f"masked above the gold + {margin:g}", float(margin))
 
 
 def nearest_of_pool(pool: int, alpha: float, beta: float, power: float) -> NearestOfPool:

@@ -34,6 +34,7 @@ SIDES = {
     "shortlist": "1 for every label of the input's shortlist, 0 for the others",
     "seen_in_slot": "1 for every entity seen in this slot of the relation, 0 for the others",
     "mined": "the number of the label mined for each label as a gold, -1 for none",
+    "hardness": "what an adversary has learned to add to the label's score as a negative",
     "neighbours": "1 for every entity within k steps of the input's entity, 0 for the others",
 }
 
@@ -111,6 +112,43 @@ class BelowGoldBy(Named):
         return uniform_over(allowed & (rank < self.depth), side)
 
 
+class Denoised(Named):
+    """Uniform over the best labels by one side, of those that another scores below a number."""
+
+    depth: int = eqx.field(static=True, default=1)
+    below: float = eqx.field(static=True, default=0.0)
+
+    def __call__(self, side, judge):
+        return uniform_over((rank_of(side) < self.depth) & (judge < self.below), side)
+
+
+class SoftmaxOfBest(Named):
+    """In proportion to exp(side) over the best labels by it."""
+
+    depth: int = eqx.field(static=True, default=1)
+
+    def __call__(self, side):
+        xp = namespace(side)
+        return xp.where(rank_of(side) < self.depth, side, -xp.inf)
+
+
+class MaskedAboveBy(Named):
+    """Scores of candidates: -inf, no weight, where a side is above the gold's less a margin."""
+
+    margin: float = eqx.field(static=True, default=0.0)
+
+    def __call__(self, scores, gold, side):
+        xp = namespace(scores, side)
+        return xp.where(side > side[gold] - self.margin, -xp.inf, scores)
+
+
+class MovedBy(Named):
+    """Scores of candidates: the side on top."""
+
+    def __call__(self, scores, side):
+        return scores + side
+
+
 def among(side: str) -> Declared:
     """Uniform over the labels that a side marks."""
     return proposal(Among(f"among {side}"), (side,))
@@ -153,3 +191,27 @@ def below_gold_by(side: str, share: float, depth: int) -> Declared:
     """Uniform over the `depth` best labels by a side, of those below a share of the gold's."""
     words = f"best {check_count('depth', depth)} by {side} below {share:g} of the gold's"
     return proposal(BelowGoldBy(words, float(share), int(depth)), ("gold", side))
+
+
+def denoised(side: str, judge: str, depth: int, below: float) -> Declared:
+    """Uniform over the `depth` best labels by a side, of those that another scores below."""
+    words = f"best {check_count('depth', depth)} by {side} with {judge} below {below:g}"
+    return proposal(Denoised(words, int(depth), float(below)), (side, judge))
+
+
+def softmax_of_best(side: str, depth: int) -> Declared:
+    """A softmax of a side over the best labels by it."""
+    words = f"softmax of the best {check_count('depth', depth)} by {side}"
+    return proposal(SoftmaxOfBest(words, int(depth)), (side,))
+
+
+def masked_above_by(side: str, margin: float) -> Declared:
+    """Candidates that a side puts above the gold, less a margin, have no weight."""
+    less = f" - {margin:g}" if margin else ""
+    words = f"masked where {side} is above the gold's{less}"
+    return proposal(MaskedAboveBy(words, float(margin)), ("scores", "gold", side))
+
+
+def moved_by(side: str) -> Declared:
+    """Candidates' scores with a side on top."""
+    return proposal(MovedBy(f"scores + {side}"), ("scores", side))

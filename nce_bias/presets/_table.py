@@ -56,6 +56,7 @@ def example() -> Problem:
             "seen_in_slot": [1, 1, 0, 1],
             "mined": [1, 2, 0, 2],
             "neighbours": [1, 1, 1, 0],
+            "hardness": [0.2, 0.5, -0.1, 0.3],
         },
     )
 

@@ -7,7 +7,7 @@ keys of some time ago. A queue of several ages is here of one.
 from functools import partial
 
 from nce_bias.losses import infonce
-from nce_bias.presets._convention import READ, Convention
+from nce_bias.presets._convention import READ, Convention, halves
 from nce_bias.presets._losses import memory_pairs
 from nce_bias.presets._side_proposals import sides
 from nce_bias.proposals import popularity
@@ -16,6 +16,10 @@ from nce_bias.samplers import Sampler, iid, queue
 
 def _queue(m: int) -> Sampler:
     return queue(iid(popularity(), m, hits="keep"), "queued")
+
+
+def _batch_and_queue(batch: int, older: int) -> Sampler:
+    return iid(popularity(), batch, hits="keep") + _queue(older)
 
 
 row = partial(Convention, popular=True, sides=sides("queued"))
@@ -52,6 +56,18 @@ ROWS = [
         "over them and the gold",
         source="Izacard et al. (2022), Contriever: MoCo on crops of documents",
         same_as="moco",
+    ),
+    row(
+        name="laprador",
+        family="retrieval",
+        year=2022,
+        of=lambda m: (_batch_and_queue(*halves(m)), infonce),
+        words="half of the negatives from the batch, half from a cache of former batches' "
+        "passages; softmax over them and the gold",
+        source="Xu et al. (2022), LaPraDoR, one side of its iterative contrastive learning; how m "
+        "is shared is the user's",
+        differs="A cache is of several ages. Nothing moves what is cached: its gradient is the "
+        "query's.",
     ),
     row(
         name="cross_batch_memory",

@@ -4,8 +4,15 @@ from functools import partial
 
 from nce_bias.losses import bpr, infonce
 from nce_bias.presets._convention import IN_BATCH, READ, Convention, batch_of, halves, rest
+from nce_bias.presets._losses import mean_bpr
 from nce_bias.presets._score_proposals import ambiguous_best
-from nce_bias.presets._side_proposals import below_gold_by, best_by, sides
+from nce_bias.presets._side_proposals import (
+    below_gold_by,
+    best_by,
+    denoised,
+    sides,
+    softmax_of_best,
+)
 from nce_bias.proposals import model, popularity, uniform
 from nce_bias.samplers import Sampler, iid, in_batch, top, without_replacement
 
@@ -153,6 +160,46 @@ ROWS = [
         source="Zhan et al. (2021), ADORE",
         status=READ,
         differs="Pairs are weighted by rank where the code's option says so.",
+    ),
+    row(
+        name="star",
+        year=2021,
+        of=lambda m: (in_batch(batch_of(m, 2), hard="mined"), mean_bpr),
+        words="as dpr, with static negatives of a first model mined; a softmax of two for each, "
+        "their mean",
+        source="Zhan et al. (2021), STAR; jingtaozhan/DRhard",
+        status=READ,
+        differs="Passages are mined for questions: here for golds, as where each has one question. "
+        "The mean is over the pairs that are not masked.",
+        popular=True,
+        sides=sides("mined"),
+    ),
+    row(
+        name="rocketqa",
+        year=2021,
+        of=lambda m, hard=4, depth=50, below=0.1: (
+            iid(popularity(), rest(m, hard, "hard"), hits="keep")
+            + iid(denoised("stale", "teacher", depth, below), hard),
+            infonce,
+        ),
+        words="golds of the batches on all devices, and passages among the best of an earlier "
+        "model that a cross-encoder scores low; no correction",
+        source="Qu et al. (2021), RocketQA; how many are mined and how deep is the user's",
+        differs=IN_BATCH,
+        popular=True,
+        sides=sides("stale", "teacher"),
+        on_example={"hard": 1, "depth": 4, "below": 0.7},
+    ),
+    row(
+        name="ar2",
+        year=2022,
+        of=lambda m, depth=100: (iid(softmax_of_best("generator", depth), m), infonce),
+        words="m of the best passages of the retriever, by its softmax over them; softmax of the "
+        "ranker over gold and negatives",
+        source="Zhang et al. (2022), AR2, the ranker's step at a frozen retriever; the depth is "
+        "the user's",
+        sides=sides("generator"),
+        on_example={"depth": 3},
     ),
     row(
         name="simans",

@@ -58,7 +58,7 @@ ROWS = [
         of=lambda m: (_batch(m), infonce),
         words="the texts of a batch for one image: the rows of CLIP's matrix. Its columns are the "
         "same on the transposed problem, pop(x|y) with weights pop(y), and the loss their mean: "
-        "nb.both_directions",
+        'preset("clip_one_way", m).both_directions(problem)',
         source="Radford et al. (2021), CLIP, one of two directions",
         status=READ,
         differs=IN_BATCH,
@@ -309,6 +309,17 @@ ROWS = [
         differs="Z_0 is taken from the first batch and kept: here log_z is an option; the memory's "
         "vectors are older than the model.",
         popular=False,
+    ),
+    row(
+        name="cmc",
+        year=2020,
+        of=lambda m, log_z=0.0: (iid(uniform(), m, hits="keep"), shifted_nce(log_z)),
+        words="m of the other view's memory, uniform, hits kept; NCE with p = e^s / Z_0, and the "
+        "same from that view to this one",
+        source="Tian et al. (2020), contrastive multiview coding, one of two directions",
+        differs="As instance_discrimination.",
+        popular=False,
+        same_as="instance_discrimination",
     ),
     row(
         name="ring",

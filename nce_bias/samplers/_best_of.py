@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -48,15 +48,16 @@ from nce_bias._checks import NoExactMethod, check_count, check_kind, is_traced, 
 from nce_bias._reads import bind, reads_gold
 from nce_bias.numerics.arrays import Array, each, namespace
 from nce_bias.problem import Problem
-from nce_bias.proposals import Uniform, describe, reads_scores
+from nce_bias.proposals import Uniform, describe
 from nce_bias.samplers._best_of_clocks import BestOfClocksLaw, seconds_of_clocks
 from nce_bias.samplers._best_of_distinct import BestOfDistinctLaw
 from nce_bias.samplers._best_of_draws import BestOfDrawsLaw, gauss_nodes
 from nce_bias.samplers._distinct_hits import DistinctHits, DistinctHitsLaw
 from nce_bias.samplers._epoch import EpochLaw
+from nce_bias.samplers._from_pool import FromPool, Message
 from nce_bias.samplers._iid import IidLaw
 from nce_bias.samplers._in_batch import InBatch, are_independent
-from nce_bias.samplers._per_label import GoldItself, TheScore, all_numbers, function_of, numbers
+from nce_bias.samplers._per_label import GoldItself, TheScore, function_of
 from nce_bias.samplers._selected import SelectedLaw
 from nce_bias.samplers._without_replacement import (
     MOST_SECONDS,
@@ -69,8 +70,15 @@ from nce_bias.samplers.base import Law, Sampler, check_of_today
 TOLERANCE = 1e-16
 
 
-class BestOf(Sampler):
+class BestOf(FromPool):
     """See `best_of`. `marks` is there where the gold has no place, or a place of its own."""
+
+    message: ClassVar[Message] = Message(
+        "by",
+        "returned NaN for input {input}",
+        "numbers, the largest the best; -inf for a label that comes last",
+        "Guard its logarithms and divisions; nothing was computed.",
+    )
 
     pool: Sampler
     m: int = eqx.field(static=True)
@@ -79,7 +87,7 @@ class BestOf(Sampler):
     nodes: int = eqx.field(static=True)
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
-        key, pool = self.key(scores, popularity), self.pool.law(scores, popularity)
+        key, pool = self.numbers(scores, popularity), self.pool.law(scores, popularity)
         gold = None if self.marks is None else self.marks(scores, popularity)
         if isinstance(pool, IidLaw):
             return BestOfDrawsLaw(pool, key, self.m, gold, int(self.pool.m), self.nodes)
@@ -90,10 +98,6 @@ class BestOf(Sampler):
             assert isinstance(pool, WithoutReplacementLaw)
             return BestOfClocksLaw(pool, key, self.m, gold, not isinstance(pool, DistinctHitsLaw))
         return SelectedLaw(pool, key, self.m)
-
-    def key(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Array:
-        """What labels are ordered by, `[V]`; not differentiated."""
-        return numbers("by", self.by, scores, popularity)
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         if not (_alike(self.pool) or are_independent(self.pool) or _clocked(self.pool)):
@@ -109,7 +113,7 @@ class BestOf(Sampler):
             return self._with_clocks(problem, tolerance)
         longest = _longest(self.pool, problem)
         nodes = gauss_nodes(int(self.pool.m), longest, max(TOLERANCE, tolerance * 1e-3))
-        return BestOf(pool=self.pool, m=self.m, by=self.by, marks=self.marks, nodes=nodes)
+        return dataclasses.replace(self, nodes=nodes)
 
     def _with_clocks(self, problem: Problem, tolerance: float) -> BestOf:
         """With as many nodes in tau as the widest input needs."""
@@ -123,7 +127,7 @@ class BestOf(Sampler):
                 "input and gold exactly. Use nb.monte_carlo(problem, sampler, loss, key=key, "
                 "draws=100_000), a smaller m, or a pool of nb.iid."
             )
-        return BestOf(pool=pool, m=self.m, by=self.by, marks=self.marks, nodes=self.nodes)
+        return dataclasses.replace(self, pool=pool)
 
     @property
     def rows(self) -> int | None:
@@ -135,32 +139,14 @@ class BestOf(Sampler):
         return self.pool.costly or self.marks is not None or _clocked(self.pool)
 
     @property
-    def may_be_empty(self) -> bool:
-        return self.pool.may_be_empty
-
-    @property
     def portable(self) -> bool:
         return are_independent(self.pool)
-
-    @property
-    def reads_scores(self) -> bool:
-        return self.pool.reads_scores or reads_scores(self.by)
 
     def slots(self, labels: int) -> int:
         return self.m
 
-    def check(self, problem: Problem) -> None:
-        self.pool.check(problem)
-        if is_traced(problem, self):
-            return
-        keys, inputs = all_numbers("by", self.by, problem)
-        if np.isnan(keys).any():
-            raise refuse(
-                f"by {describe(self.by)}",
-                f"returned NaN for input {int(inputs[np.isnan(keys).any(axis=1)][0])}",
-                "numbers, the largest the best; -inf for a label that comes last",
-                "Guard its logarithms and divisions; nothing was computed.",
-            )
+    def wrong(self, rows: np.ndarray) -> np.ndarray:
+        return np.isnan(rows)
 
     def __repr__(self) -> str:
         by = "" if isinstance(self.by, TheScore) else f", by={describe(self.by)}"

@@ -34,47 +34,44 @@ Source: He et al. (2020), MoCo; Wang et al. (2020), cross-batch memory; Wang et 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
-from nce_bias._checks import check_kind, is_traced, refuse
+from nce_bias._checks import check_kind, refuse
 from nce_bias.numerics.arrays import Array
 from nce_bias.problem import Problem
-from nce_bias.proposals import describe, reads_scores
-from nce_bias.samplers._per_label import all_numbers, function_of, numbers
+from nce_bias.proposals import describe
+from nce_bias.samplers._from_pool import FromPool, Message
+from nce_bias.samplers._per_label import function_of
 from nce_bias.samplers._queue_law import QueueLaw
 from nce_bias.samplers.base import Sampler, check_of_today
 
 
-class Queue(Sampler):
+class Queue(FromPool):
     """See `queue`."""
+
+    message: ClassVar[Message] = Message(
+        "scores",
+        "{value} at the label {label} of input {input}",
+        "the score of an old copy of each label, -inf for one that weighs nothing",
+        "Where a label has no old copy, let its pool not draw it.",
+    )
 
     m: int | Float[Array, ""]
     pool: Sampler
     by: Callable[..., Any]
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> QueueLaw:
-        own = numbers("scores", self.by, scores, popularity)
+        own = self.numbers(scores, popularity)
         return QueueLaw(self.pool.law(scores, popularity), own.astype(scores.dtype))
 
     def sized(self, problem: Problem, tolerance: float) -> Sampler:
         pool = self.pool.sized(problem, tolerance)
-        return Queue(m=pool.m, pool=pool, by=self.by)
-
-    @property
-    def costly(self) -> bool:
-        return self.pool.costly
-
-    @property
-    def may_be_empty(self) -> bool:
-        return self.pool.may_be_empty
-
-    @property
-    def portable(self) -> bool:
-        return self.pool.portable
+        return dataclasses.replace(self, m=pool.m, pool=pool)
 
     @property
     def separable(self) -> bool:
@@ -84,27 +81,11 @@ class Queue(Sampler):
     def aged(self) -> bool:
         return True
 
-    @property
-    def reads_scores(self) -> bool:
-        return self.pool.reads_scores or reads_scores(self.by)
-
     def slots(self, labels: int) -> int:
         return self.pool.slots(labels)
 
-    def check(self, problem: Problem) -> None:
-        self.pool.check(problem)
-        if is_traced(problem, self):
-            return
-        rows, inputs = all_numbers("scores", self.by, problem)
-        wrong = np.isnan(rows) | np.isposinf(rows)
-        if wrong.any():
-            case, label = (int(i) for i in np.argwhere(wrong)[0])
-            raise refuse(
-                f"scores {describe(self.by)}",
-                f"{rows[case, label]} at the label {label} of input {int(inputs[case])}",
-                "the score of an old copy of each label, -inf for one that weighs nothing",
-                "Where a label has no old copy, let its pool not draw it.",
-            )
+    def wrong(self, rows: np.ndarray) -> np.ndarray:
+        return np.isnan(rows) | np.isposinf(rows)
 
     def __repr__(self) -> str:
         return f"queue({self.pool!r}, {describe(self.by)})"

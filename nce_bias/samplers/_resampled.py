@@ -31,23 +31,25 @@ AdaSIR and BIR.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from nce_bias._checks import NoExactMethod, check_count, check_kind, is_traced, refuse
+from nce_bias._checks import NoExactMethod, check_count, check_kind, is_traced
 from nce_bias.numerics.arrays import Array
 from nce_bias.numerics.gamma_rule import gamma_nodes
 from nce_bias.numerics.quadrature import TOLERANCE, TRACED_NODES
 from nce_bias.problem import Problem
-from nce_bias.proposals import describe, reads_scores
+from nce_bias.proposals import describe
+from nce_bias.samplers._from_pool import FromPool, Message
 from nce_bias.samplers._iid import IidLaw
 from nce_bias.samplers._in_batch import are_independent
-from nce_bias.samplers._per_label import GoldItself, all_numbers, function_of, numbers
+from nce_bias.samplers._per_label import GoldItself, all_numbers, function_of
 from nce_bias.samplers._resampled_draws import ResampledLaw, draw_by_weight
 from nce_bias.samplers._resampled_once import ResampledOnceLaw, Rule
 from nce_bias.samplers.base import Labels, Law, Present, Sampler, check_of_today
@@ -56,11 +58,18 @@ from nce_bias.samplers.base import Labels, Law, Present, Sampler, check_of_today
 MOST_HELD = 2**27
 
 
-class Resampled(Sampler):
+class Resampled(FromPool):
     """See `resampled`. `marks` is there where the pool depends on the gold."""
 
+    message: ClassVar[Message] = Message(
+        "weight",
+        "returned {value} for the label {label} of input {input}",
+        "the logarithm of a weight for each label, a finite number",
+        "A label that is never drawn has no chance in the pool: give its proposal -inf.",
+    )
+
     pool: Sampler
-    weight: Callable[..., Any]
+    by: Callable[..., Any]
     m: int = eqx.field(static=True)
     of: int = eqx.field(static=True)
     marks: Callable[..., Any] | None
@@ -68,7 +77,7 @@ class Resampled(Sampler):
     tolerance: float = eqx.field(static=True)
 
     def law(self, scores: Float[Array, " V"], popularity: Float[Array, " V"]) -> Law:
-        log_r = numbers("weight", self.weight, scores, popularity)
+        log_r = self.numbers(scores, popularity)
         pool = self.pool.law(scores, popularity)
         gold = None if self.marks is None else self.marks(scores, popularity)
         if self.m > 1 and isinstance(pool, IidLaw):
@@ -91,7 +100,7 @@ class Resampled(Sampler):
         if self.m == 1:
             pool = pool.sized(problem, tolerance)
         if not is_traced(problem, self):
-            rows = all_numbers("weight", self.weight, problem)[0]
+            rows = all_numbers(self.message.argument, self.by, problem)[0]
             spread = float(np.max(np.ptp(rows, axis=-1)))
             nodes = gamma_nodes(spread + math.log(most), self.m, tolerance)
         if self.m > 1 and 2 * nodes * problem.labels * (self.m + 1) > MOST_HELD:
@@ -100,15 +109,7 @@ class Resampled(Sampler):
                 f"{self.m + 1} coefficients. Take m = 1, which holds none, or "
                 "nb.monte_carlo(problem, sampler, loss, key=key, draws=100_000)."
             )
-        return Resampled(
-            pool=pool,
-            weight=self.weight,
-            m=self.m,
-            of=most,
-            marks=self.marks,
-            nodes=nodes,
-            tolerance=tolerance,
-        )
+        return dataclasses.replace(self, pool=pool, of=most, nodes=nodes, tolerance=tolerance)
 
     @property
     def rows(self) -> int | None:
@@ -120,42 +121,18 @@ class Resampled(Sampler):
         return self.pool.costly or self.marks is not None
 
     @property
-    def may_be_empty(self) -> bool:
-        return self.pool.may_be_empty
-
-    @property
-    def portable(self) -> bool:
-        return self.pool.portable
-
-    @property
     def separable(self) -> bool:
         return self.m == 1
-
-    @property
-    def reads_scores(self) -> bool:
-        return self.pool.reads_scores or reads_scores(self.weight)
 
     def slots(self, labels: int) -> int:
         return self.m
 
-    def check(self, problem: Problem) -> None:
-        self.pool.check(problem)
-        if is_traced(problem, self):
-            return
-        rows, inputs = all_numbers("weight", self.weight, problem)
-        wrong = ~np.isfinite(rows)
-        if wrong.any():
-            case, label = (int(i) for i in np.argwhere(wrong)[0])
-            raise refuse(
-                f"weight {describe(self.weight)}",
-                f"returned {rows[case, label]} for the label {label} of input {int(inputs[case])}",
-                "the logarithm of a weight for each label, a finite number",
-                "A label that is never drawn has no chance in the pool: give its proposal -inf.",
-            )
+    def wrong(self, rows: np.ndarray) -> np.ndarray:
+        return ~np.isfinite(rows)
 
     def __repr__(self) -> str:
         m = "" if self.m == 1 else f", m={self.m}"
-        return f"resampled({self.pool!r}, {describe(self.weight)}{m})"
+        return f"resampled({self.pool!r}, {describe(self.by)}{m})"
 
 
 class DrawnByWeightLaw(Law):
@@ -225,7 +202,7 @@ def resampled(pool: Any, weight: Any = None, m: int = 1) -> Sampler:
     blind = are_independent(pool) and getattr(pool, "hits", "") == "keep"
     return Resampled(
         pool=pool,
-        weight=function,
+        by=function,
         m=m,
         of=math.ceil(pool.m),
         marks=None if blind else GoldItself(),

@@ -23,6 +23,7 @@ VERDICTS = {
         "exponential_variance",
         "small_batches",
         "shifted_pmi",
+        "number_of_tries",
         "blackout",
         "one_vs_each",
         "log_k",
@@ -38,6 +39,8 @@ VERDICTS = {
     },
     "true under a condition": {
         "finite_cost",
+        "best_noise",
+        "collisions",
         "adversarial_weights",
         "shared_noise",
         "three_quarters",

@@ -14,6 +14,7 @@ import nce_bias as nb
 from analysis.claims.losses import decoupled
 from analysis.claims.trials import (
     closeness,
+    collisions,
     corrected_log_q,
     debiasing,
     infinite_negatives,
@@ -293,3 +294,24 @@ def test_three_quarters_at_two_draws(monkeypatch):
         known = of_two_draws(population, q, "exclude", own, weights)
         found = three_quarters.bias(problem, loss, 0.75)
         assert found == pytest.approx(np.linalg.norm(softmax(scores) - known), **ROUNDING)
+
+
+@pytest.mark.parametrize("classes", collisions.CLASSES)
+def test_collisions_from_all_pairs_of_draws(classes):
+    problem, own = collisions.problem(classes), collisions.of_class(classes)
+    scores, population, popularity = arrays(problem)
+    for name, q in {"all labels": popularity, "other classes": ~own / np.sum(~own)}.items():
+        known = of_two_draws(
+            population, q, "keep", np.exp(scores), lambda q: np.where(q > 0, np.exp(scores), 0.0)
+        )
+        found = at("collisions", "pull", line=f"{name}, {classes} classes", m=2)
+        assert found == pytest.approx(np.sum((population - known)[own]), **ROUNDING)
+    size = collisions.LABELS // classes
+    of_data = np.log(
+        (1 - collisions.STRAY) / size / (collisions.STRAY / (collisions.LABELS - size))
+    )
+    assert collisions.margin(classes, 2, "keep") == pytest.approx(of_data, rel=1e-8)
+    wider = np.where(own, collisions.margin(classes, 2, "mask"), 0.0)
+    rest = of_two_draws(population, popularity, "mask", np.exp(wider), lambda q: np.exp(wider))
+    assert rest == pytest.approx(population, rel=1e-8)
+    assert wider.max() > of_data + 1e-3

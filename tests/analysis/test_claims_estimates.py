@@ -5,17 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit, logsumexp, softmax
 
 from analysis.claims import asymptotics
 from analysis.claims.trials import (
     adversarial_weights,
+    best_noise,
     exponential_variance,
     finite_cost,
     nce_efficiency,
+    number_of_tries,
     ranking_efficiency,
 )
 from tests.analysis.claim_tables import ROUNDING, at, number
+from tests.oracles import distinct
 
 #: Of a central difference of a smooth function, step 1e-5, divided by numbers of order .01.
 DIFFERENCES: Any = {"rel": 1e-6}
@@ -179,3 +183,80 @@ def test_adversarial_weights_at_two_draws():
         np.add.at(share, list(drawn), weights / 16)
     known = np.linalg.norm(share - softmax(s)) / np.linalg.norm(softmax(s) - 0.25)
     assert adversarial_weights.distance(s, 2) == pytest.approx(known, **ROUNDING)
+
+
+# --- the best noise
+
+
+@pytest.mark.parametrize("k", best_noise.RATIOS)
+@pytest.mark.parametrize("name", best_noise.models())
+def test_the_best_noise_by_another_search(name, k):
+    features, p = best_noise.models()[name]
+    found = best_noise.best(features, p, k)
+
+    def trace(logits):
+        return np.trace(asymptotics.nce(features, p, softmax(logits), k))
+
+    known: Any = minimize(trace, np.log(np.maximum(found.q, 1e-4)), method="BFGS")
+    assert found.trace <= known.fun * (1 + 1e-9)
+    assert found.trace == pytest.approx(known.fun, rel=1e-5)  # the other search's own tolerance
+    data = (1 + 1 / k) * np.trace(asymptotics.likelihood(features, p))
+    assert trace(np.log(p)) == pytest.approx(data, **ROUNDING)
+    gain = number("best_noise", f"{name}, k = {k}: gain")
+    assert gain == pytest.approx(data / known.fun, rel=1e-5)
+    assert 1 < gain < 1 + 1 / k
+
+
+def test_the_slope_of_the_trace_by_differences():
+    features, p = best_noise.models()["random features"]
+    q = np.full(len(p), 1 / len(p))
+    slope = best_noise.trace_and_slope(features, p, q, 3)[1]
+    for y, step in ((0, 1e-6), (7, 1e-6)):
+        move = step * np.eye(len(p))[y]
+        ends = [best_noise.trace_and_slope(features, p, q + s * move, 3)[0] for s in (1, -1)]
+        assert (ends[1] - ends[0]) / (2 * step) == pytest.approx(slope[y], **DIFFERENCES)
+
+
+def test_much_noise_is_best_in_proportion_to_the_fisher_score():
+    features, p = best_noise.models()["Gaussian, mean"]
+    score = p * np.abs(features[:, 0] - p @ features[:, 0])
+    found = best_noise.best(features, p, 1e4).q
+    assert best_noise.distance(found, score / score.sum()) < 2e-3
+    assert best_noise.distance(found, p) > 0.2
+
+
+def test_a_best_noise_that_is_not_found_says_so(monkeypatch):
+    monkeypatch.setattr(best_noise, "STEPS", 2)
+    with pytest.raises(RuntimeError, match=r"best noise: a gap of .* is left"):
+        best_noise.best(*best_noise.models()["Gaussian, mean"], 1)
+
+
+# --- the number of tries
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+def test_numbers_of_tries_by_listing(m):
+    q = np.array([0.5, 0.3, 0.15, 0.05])
+    listed = distinct.until_distinct(q, m, "keep", corrected=True)(0)
+    known = [sum(p for p, labels, *_ in listed if y in labels) for y in range(4)]
+    assert number_of_tries.chance_among(q, m) == pytest.approx(known, rel=1e-10)
+    known = sum(p * taken for p, _, taken, _ in listed)
+    assert number_of_tries.as_in_the_code(q, m) == pytest.approx(known, rel=1e-10)
+    orders = itertools.permutations(range(4), m)
+    at_once = sum(q[list(order)].prod() for order in orders)
+    assert number_of_tries.at_once(q, m) == pytest.approx(at_once, **ROUNDING)
+    mean, spread = number_of_tries.counted(q, m)
+    known -= at_once * (m * q - 1 + (1 - q) ** m)
+    assert mean == pytest.approx(known, rel=1e-10)
+    assert (np.abs(spread) < 1e-6).all() == (m == 1)  # one try, always
+
+
+def test_uniform_chances_are_one_less_a_harmonic_mean():
+    """(V - D) (1 - 1/V)^{-n} is a martingale, with D labels seen after n draws."""
+    q, m = number_of_tries.proposals()["uniform"], number_of_tries.DRAWS["nine tenths"]
+    labels = len(q)
+    powers = number_of_tries.power_of_tries(1 / (1 - q[:1]), q, m)
+    assert powers == pytest.approx(labels / (labels - m), rel=1e-9)
+    assert number_of_tries.chance_among(q, m) == pytest.approx(m / labels, rel=1e-10)
+    off = number("number_of_tries", "uniform, nine tenths of the labels")
+    assert 1 - number_of_tries.counted(q, m)[0] * labels / m == pytest.approx(off, rel=1e-8)

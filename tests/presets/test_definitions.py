@@ -6,6 +6,7 @@ import pytest
 import nce_bias as nb
 from tests.oracles import distinct
 from tests.presets.definitions import (
+    candidates,
     language_models,
     listing,
     queues,
@@ -16,6 +17,7 @@ from tests.presets.definitions import (
 )
 
 MODULES = (
+    candidates,
     language_models,
     queues,
     recommendation,
@@ -120,6 +122,18 @@ MISREAD = {
         listing.infonce,
     ),
     "moco": (listing.BATCH, listing.infonce),  # with the scores of today
+    "gist_embed": (listing.BATCH, listing.infonce),
+    "qwen3_embedding": (  # drawn again, not masked
+        lambda gold: (
+            "iid",
+            listing.POPULARITY * (listing.SCORES <= listing.SCORES[gold] + 0.3),
+            listing.M,
+            "keep",
+        ),
+        listing.infonce,
+    ),
+    "star": (retrieval.triplets, listing.bpr),
+    "simce": (listing.iid(listing.UNIFORM), listing.hinge(0.5)),
     "poincare": (
         listing.iid(listing.where("positives", marked=False)),
         listing.infonce,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
+from tests.oracles.enumeration import enumerate_moments
 from tests.presets.definitions.listing import BATCH, POPULARITY, SCORES, M, iid, infonce, moments
 from tests.presets.definitions.listing import sampled_softmax as sampled_softmax_of_a_set
 from tests.presets.test_definitions import DEFINITIONS, PROBLEM, VIEWS
@@ -69,6 +70,28 @@ def test_flatnce_from_its_own_formula():
     mine = nb.preset("flatnce", M).exact(PROBLEM).gradient
     np.testing.assert_allclose(np.asarray(mine), found.gradient, atol=1e-12)
     assert np.abs(np.asarray(mine) - moments(BATCH, infonce).gradient).max() > 1e-2
+
+
+def test_clip_in_both_directions_by_listing_rows_and_columns():
+    scores = np.array([[1.0, 0.0, 0.3], [0.5, 2.0, -0.4]])
+    population = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
+    joint = np.array([[0.4], [0.6]]) * population
+    expected = np.zeros_like(joint)
+    for turned in (False, True):
+        s, pairs = (scores.T, joint.T) if turned else (scores, joint)
+        spec = ("iid", pairs.sum(axis=0), M, "keep")
+        rows = [
+            row.sum() * enumerate_moments(own, row / row.sum(), spec).gradient / 2
+            for own, row in zip(s, pairs, strict=True)
+        ]
+        expected += np.array(rows, float).T if turned else np.array(rows, float)
+    problem = nb.Problem(scores, population, weights=[0.4, 0.6])
+    found = nb.preset("clip_one_way", M).both_directions(problem)
+    np.testing.assert_allclose(found.gradient, expected, atol=1e-12)
+    rows_alone = nb.preset("clip_one_way", M).both_directions(problem, share=0.9)
+    assert np.abs(rows_alone.gradient - expected).max() > 1e-3
+    with pytest.raises(ValueError, match=r"moco reads the side 'queued'.*back=of_columns"):
+        nb.preset("moco", M).both_directions(problem)
 
 
 # --- what each says

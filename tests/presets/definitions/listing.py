@@ -33,6 +33,7 @@ SIDES = {
     "shortlist": np.array([1.0, 1, 1, 0, 1]),
     "seen_in_slot": np.array([1.0, 0, 1, 1, 0]),
     "mined": np.array([2.0, 0, -1, 1, 0]),
+    "hardness": np.array([0.3, -0.2, 0.6, 0.1, 0.9]),
     "neighbours": np.array([0.0, 1, 1, 1, 1]),
 }
 LABELS = np.arange(V)
@@ -141,10 +142,14 @@ def by_weight(spec, weights, m=M):
     return lambda gold: ("resampled", None, m, spec(gold), np.tile(weights, (V, 1)))
 
 
+def labels_of(scores):
+    """Whose they are: all scores differ."""
+    return [int(np.argmin(np.abs(SCORES - score.real))) for score in scores]
+
+
 def queued(scores):
     """Those of old copies; a copy's own score moves as its label's would."""
-    labels = [int(np.argmin(np.abs(SCORES - score.real))) for score in scores]
-    return scores + (SIDES["queued"] - SCORES)[labels]
+    return scores + (SIDES["queued"] - SCORES)[labels_of(scores)]
 
 
 def over(labels):

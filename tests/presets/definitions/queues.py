@@ -1,6 +1,16 @@
 """Queues and memories: what each name draws, and its loss, from its source."""
 
-from tests.presets.definitions.listing import BATCH, positive, queued, total
+import numpy as np
+
+from tests.presets.definitions.listing import (
+    BATCH,
+    POPULARITY,
+    both,
+    iid,
+    positive,
+    queued,
+    total,
+)
 
 
 def queued_infonce(c):
@@ -11,10 +21,17 @@ def memory(c):
     return 1 - c.gold + positive(queued(c.negatives) - 0.1).sum()
 
 
+def half_queued(c):
+    """The second of two is an old copy."""
+    return total(c.gold, np.append(c.negatives[:1], queued(c.negatives[1:]))) - c.gold
+
+
+ONE = iid(POPULARITY, "keep", m=1)
 OPTIONS = {"cross_batch_memory": {"margin": 0.1}}
 DEFINITIONS = {
     "moco": (BATCH, queued_infonce),
     "clrec": (BATCH, queued_infonce),
     "contriever": (BATCH, queued_infonce),
+    "laprador": (both(ONE, ONE), half_queued),
     "cross_batch_memory": (BATCH, memory),
 }

@@ -42,6 +42,15 @@ def below_gold(gold):
     return over(allowed[:M])
 
 
+def denoised():
+    best = order(SIDES["stale"])[:4]
+    return over(y for y in best if SIDES["teacher"][y] < 0.65)
+
+
+def best_by_generator():
+    return normal(np.exp(SIDES["generator"]) * over(order(SIDES["generator"])[:4]))
+
+
 def triplets(gold):
     """One other row; a label of which nothing is mined brings a number that is none."""
     mined = [[int(y)] if y >= 0 else [-1] for y in SIDES["mined"]]
@@ -57,6 +66,8 @@ OPTIONS = {
     "paper": {"temperature": 2.0},
     "blink": {"hard": 1},
     "ance": {"depth": 4},
+    "rocketqa": {"hard": 1, "depth": 4, "below": 0.65},
+    "ar2": {"depth": 4},
     "simans": {"a": 0.7, "b": -0.2, "depth": 3},
     "nv_retriever": {"share": 0.8},
     "transe": {"margin": 0.5},
@@ -77,6 +88,9 @@ DEFINITIONS = {
     "blink": (both(iid(POPULARITY, "keep", m=1), top(1)), infonce),
     "ance": (distinct(over(order(SIDES["stale"])[:4])), bpr),
     "adore": (top(), bpr),
+    "star": (triplets, lambda c: bpr(c) / (M + 1)),  # the row has a mined one of its own
+    "rocketqa": (both(iid(POPULARITY, "keep", m=1), iid(denoised(), m=1)), infonce),
+    "ar2": (iid(best_by_generator()), infonce),
     "simans": (iid(ambiguous), infonce),
     "nv_retriever": (distinct(below_gold), infonce),
     "transe": (iid(UNIFORM), hinge(0.5)),

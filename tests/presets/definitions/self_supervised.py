@@ -87,6 +87,7 @@ OPTIONS = {
     "rince": {"q": 0.4, "lam": 0.3},
     "rpc": {"alpha": 0.8, "beta": 0.3, "gamma": 0.7},
     "instance_discrimination": {"log_z": 0.5},
+    "cmc": {"log_z": 0.5},
     "ring": {"least": 0.3, "most": 0.6},
     "facenet_semi_hard": {"margin": 1.2},
 }
@@ -118,6 +119,10 @@ DEFINITIONS = {
     "rince": (BATCH, robust),
     "rpc": (BATCH, rpc),
     "instance_discrimination": (
+        iid(UNIFORM, "keep"),
+        lambda c: binary_nce(c, log_z=0.5),
+    ),
+    "cmc": (
         iid(UNIFORM, "keep"),
         lambda c: binary_nce(c, log_z=0.5),
     ),
