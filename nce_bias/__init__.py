@@ -108,6 +108,7 @@ from nce_bias.samplers import (
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, retrieval, scores, text, train
+    from nce_bias._explore import explore
     from nce_bias._fixed_point import FixedPoint, fixed_point
     from nce_bias._which import Which, which
     from nce_bias.optimal import OptimalProposal, optimal_proposal
@@ -117,6 +118,7 @@ __version__ = "0.1.0"
 #: What is loaded when first used: modules, and names of modules.
 _LAZY = ("data", "plot", "retrieval", "scores", "text", "train")
 _LAZY_NAMES = {
+    "explore": "_explore",
     "FixedPoint": "_fixed_point",
     "Which": "_which",
     "fixed_point": "_fixed_point",
@@ -161,6 +163,7 @@ __all__ = [
     "debiased",
     "either",
     "exact",
+    "explore",
     "exponential_nce",
     "fixed_point",
     "from_probabilities",

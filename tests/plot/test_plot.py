@@ -432,8 +432,8 @@ def test_other_formats_are_refused(tmp_path):
     with pytest.raises(ValueError, match="path") as refused:
         plot.save(fig, tmp_path / "a.bmp")
     assert str(refused.value) == (
-        "path: got 'a.bmp'; expected a name that ends in .png, .pdf, .svg, .pgf. The suffix chooses "
-        "the format."
+        "path: got 'a.bmp'; expected a name that ends in .png, .pdf, .svg, .pgf. The suffix "
+        "chooses the format."
     )
 
 
