@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
@@ -21,7 +22,31 @@ SCALE = 20.0  # at the start, of scores of unit vectors: that of the frozen enco
 MENTION = 2  # roles of the tokens of an input: context, mention
 
 
-class Retriever(eqx.Module):
+class Retrieves(eqx.Module):
+    """What ranks, is mined from and measured: columns of each side, and a score between them."""
+
+    score: eqx.AbstractVar[scores.Score]
+
+    @abstractmethod
+    def encode_inputs(self, texts: Any) -> Columns:
+        """Columns of inputs, the scale in them."""
+
+    @abstractmethod
+    def encode_labels(self, texts: Any) -> Columns:
+        """Columns of labels."""
+
+    def candidates(self, inputs: Any, labels: Any) -> Float[Array, "B K"]:
+        """Scores of B inputs with K candidates each; `labels` has B K texts, input by input."""
+        E, F = self.encode_inputs(inputs), self.encode_labels(labels)
+        F = jax.tree.map(lambda leaf: leaf.reshape(len(E.states), -1, *leaf.shape[1:]), F)
+        return scores.pairs(self.score, E.states, E.mask, F.states, F.mask)
+
+    def against(self, inputs: Columns, labels: Columns) -> Float[Array, "B V"]:
+        """Scores of encoded inputs against encoded labels."""
+        return scores.against(self.score, *inputs, *labels)
+
+
+class Retriever(Retrieves):
     """Scores of inputs and labels: exp(log_scale) s(columns of the input, columns of the label).
 
     `words` is the table of learnt words, one for both sides, or None where states are frozen.
@@ -47,16 +72,6 @@ class Retriever(eqx.Module):
             return texts
         states = self.words(jnp.asarray(texts.bags))[texts.word]
         return Batch(states, texts.ids, texts.roles, texts.at)
-
-    def candidates(self, inputs: Batch, labels: Batch) -> Float[Array, "B K"]:
-        """Scores of B inputs with K candidates each; `labels` has B K texts, input by input."""
-        E, F = self.encode_inputs(inputs), self.encode_labels(labels)
-        F = jax.tree.map(lambda leaf: leaf.reshape(len(E.states), -1, *leaf.shape[1:]), F)
-        return scores.pairs(self.score, E.states, E.mask, F.states, F.mask)
-
-    def against(self, inputs: Columns, labels: Columns) -> Float[Array, "B V"]:
-        """Scores of encoded inputs against encoded labels."""
-        return scores.against(self.score, *inputs, *labels)
 
 
 def retriever(corpus: Corpus, score: scores.Score, *, dim: int = 64, seed: int = 0) -> Retriever:
@@ -92,11 +107,11 @@ def retriever(corpus: Corpus, score: scores.Score, *, dim: int = 64, seed: int =
     gates, center = corpus.rarity() / 2, corpus.center()
     side = functools.partial(tower, jax.random.key(seed), gates, center, dim=dim)
     return Retriever(
-        side(Side(MENTION, columns.inputs, gated=True)),
-        side(Side(1, columns.labels, gated=False)),
-        score,
-        jnp.asarray(np.log(SCALE), jnp.float32),
-        jax.tree.map(lambda leaf: leaf.astype(jnp.float32), corpus.words),
+        inputs=side(Side(MENTION, columns.inputs, gated=True)),
+        labels=side(Side(1, columns.labels, gated=False)),
+        score=score,
+        log_scale=jnp.asarray(np.log(SCALE), jnp.float32),
+        words=jax.tree.map(lambda leaf: leaf.astype(jnp.float32), corpus.words),
     )
 
 

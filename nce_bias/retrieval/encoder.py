@@ -22,13 +22,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from nce_bias import scores
 from nce_bias._checks import refuse
 from nce_bias.retrieval._corpus import Corpus
-from nce_bias.retrieval._retriever import SCALE, check_retrieves
+from nce_bias.retrieval._retriever import SCALE, Retrieves, check_retrieves
 from nce_bias.retrieval.tokens import Packed
 from nce_bias.retrieval.tower import Columns, padded, softmax, unit
 from nce_bias.text import Bert
 from nce_bias.text.bert import Dropout, Weights, states
 
-ROWS = 32  # computed at a time: more fit no cache, and take twice as long a token
+CELLS = 2048  # computed at a time: more fit no cache, and take twice as long a token
 
 
 class BertStates(eqx.Module):
@@ -61,7 +61,8 @@ class BertStates(eqx.Module):
                 remat=self.remat,
             )
 
-        count = next(n for n in range(1, rows + 1) if rows % n == 0 and rows <= n * ROWS)
+        most = max(1, CELLS // cells.shape[2])
+        count = next(n for n in range(1, rows + 1) if rows % n == 0 and rows <= n * most)
         parts = jnp.moveaxis(cells.reshape(4, count, -1, cells.shape[2]), 1, 0)
         found = jax.lax.map(some, (jnp.arange(count), parts))
         return found.reshape(-1, found.shape[-1])
@@ -113,7 +114,7 @@ class Head(eqx.Module):
         return Columns(columns, mask)
 
 
-class EncoderRetriever(eqx.Module):
+class EncoderRetriever(Retrieves):
     """Scores of inputs and labels, the encoder trained with them; made by `encoder_retriever`.
 
     It is used where a `Retriever` is: `rank`, `world_scores`, `mine_negatives`, `pull_back`.
@@ -147,16 +148,6 @@ class EncoderRetriever(eqx.Module):
     def _inputs(self, states: Array, texts: Packed) -> Columns:
         columns = self.inputs(states, texts)
         return Columns(columns.states * self.scale, columns.mask)
-
-    def candidates(self, inputs: Packed, labels: Packed) -> Float[Array, "B K"]:
-        """Scores of B inputs with K candidates each; `labels` has B K texts, input by input."""
-        E, F = self.encode_inputs(inputs), self.encode_labels(labels)
-        F = jax.tree.map(lambda leaf: leaf.reshape(len(E.states), -1, *leaf.shape[1:]), F)
-        return scores.pairs(self.score, E.states, E.mask, F.states, F.mask)
-
-    def against(self, inputs: Columns, labels: Columns) -> Float[Array, "B V"]:
-        """Scores of encoded inputs against encoded labels."""
-        return scores.against(self.score, *inputs, *labels)
 
     def shared(self, texts: Packed, count: int) -> Float[Array, "B P"]:
         """Scores of the first `count` texts with all others, which they share as candidates.
@@ -220,12 +211,12 @@ def encoder_retriever(  # noqa: PLR0913
         return _head(key, base.config["hidden_size"], dim, pooled, gated=gated)
 
     return EncoderRetriever(
-        encoder,
-        None if shared else encoder,
-        head(columns.inputs, columns.inputs == 0 and summed),
-        head(columns.labels, False),
-        score,
-        scale,
+        encoder=encoder,
+        label_encoder=None if shared else encoder,
+        inputs=head(columns.inputs, columns.inputs == 0 and summed),
+        labels=head(columns.labels, False),
+        score=score,
+        scale=scale,
     )
 
 

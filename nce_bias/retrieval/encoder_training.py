@@ -247,7 +247,7 @@ class _Batches(eqx.Module):
 
 
 @functools.lru_cache(maxsize=16)
-def _optimizer(numbers: tuple[float, ...], accumulate: int) -> optax.GradientTransformation:
+def _optimizer(numbers: Any, accumulate: int) -> Any:
     learning_rate, warm_up, updates, weight_decay, clip = numbers
     warm_up = min(int(warm_up), int(updates))
     rate = optax.join_schedules(
@@ -259,10 +259,12 @@ def _optimizer(numbers: tuple[float, ...], accumulate: int) -> optax.GradientTra
     )
     adam = optax.adamw(rate, weight_decay=weight_decay, mask=_matrices)
     chained = optax.chain(optax.clip_by_global_norm(clip), adam)
-    return optax.MultiSteps(chained, accumulate) if accumulate > 1 else chained
+    if accumulate == 1:
+        return chained
+    return optax.MultiSteps(chained, accumulate).gradient_transformation()
 
 
-def optimizer(config: Any, updates: int) -> optax.GradientTransformation:
+def optimizer(config: Any, updates: int) -> Any:
     """AdamW with warm-up, linear decay and clipping; one object for each setting."""
     names = ("learning_rate", "warm_up", "weight_decay", "clip")
     rate, warm_up, decay, clip = (getattr(config, name) for name in names)

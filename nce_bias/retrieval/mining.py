@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from nce_bias._checks import refuse
 from nce_bias.losses import Loss
 from nce_bias.retrieval._corpus import Mentions, check_mentions
-from nce_bias.retrieval._retriever import Retriever
+from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.ranking import INPUTS, world_scores
 from nce_bias.samplers import Sampler
 
@@ -47,7 +47,7 @@ class Mined(eqx.Module):
 
 
 def mine_negatives(
-    model: Retriever,
+    model: Retrieves,
     mentions: Mentions | Any,
     sampler: Sampler,
     loss: Loss,
@@ -59,7 +59,7 @@ def mine_negatives(
 
     Parameters
     ----------
-    model : Retriever
+    model : Retriever or EncoderRetriever
         What scores.
     mentions : Mentions
         Each of them once, such as ``corpus["train"][rows]``. Negatives are of all worlds of their
@@ -111,7 +111,7 @@ def mine_negatives(
 
 
 def _scored(
-    model: Retriever, mentions: Mentions, places: np.ndarray
+    model: Retrieves, mentions: Mentions, places: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Up to `INPUTS` mentions and their scores of the whole label space, -inf outside the world."""
     for part in world_scores(model, mentions):

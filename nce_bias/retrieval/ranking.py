@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from nce_bias._checks import check_count
 from nce_bias.retrieval._corpus import Mentions, check_mentions
-from nce_bias.retrieval._retriever import Retriever
+from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.texts import Texts
 from nce_bias.retrieval.tokens import Packed, TokenTexts
 from nce_bias.retrieval.tower import Batch, Columns
@@ -47,17 +47,17 @@ class Encoded(NamedTuple):
 
 
 @eqx.filter_jit
-def _encode_inputs(model: Any, texts: Any) -> Columns:
+def _encode_inputs(model: Retrieves, texts: Any) -> Columns:
     return model.encode_inputs(texts)
 
 
 @eqx.filter_jit
-def _encode_labels(model: Any, texts: Any) -> Columns:
+def _encode_labels(model: Retrieves, texts: Any) -> Columns:
     return model.encode_labels(texts)
 
 
 @eqx.filter_jit
-def _against(model: Any, inputs: Columns, labels: Columns) -> Any:
+def _against(model: Retrieves, inputs: Columns, labels: Columns) -> Any:
     return model.against(inputs, labels)
 
 
@@ -73,7 +73,7 @@ def blocks(texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], size: int) ->
 
 
 def encode(
-    model: Any, texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], side: str
+    model: Retrieves, texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], side: str
 ) -> Iterator[Encoded]:
     """Columns of some texts, block by block; `side` is "inputs" or "labels"."""
     encoder, size = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
@@ -81,7 +81,7 @@ def encode(
         yield Encoded(block.rows, encoder(model, block.texts))
 
 
-def world_scores(model: Retriever | Any, mentions: Mentions | Any) -> Iterator[Scored]:
+def world_scores(model: Retrieves, mentions: Mentions | Any) -> Iterator[Scored]:
     """Scores of mentions against the labels of their worlds.
 
     Worlds come in order, the mentions of a world in blocks sorted by length; `rows` of what is
@@ -118,7 +118,7 @@ class Ranked(NamedTuple):
     scores: Float[np.ndarray, "n k"]
 
 
-def rank_candidates(model: Retriever | Any, mentions: Mentions | Any, count: int) -> Ranked:
+def rank_candidates(model: Retrieves, mentions: Mentions | Any, count: int) -> Ranked:
     """Ranks as `rank`, and the `count` best entities of each mention: what a re-ranker reads."""
     shape = len(check_mentions(mentions)), check_count("count", count)
     labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
@@ -132,7 +132,7 @@ def rank_candidates(model: Retriever | Any, mentions: Mentions | Any, count: int
     return Ranked(ranks, labels, best)
 
 
-def rank(model: Retriever | Any, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
+def rank(model: Retrieves, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
     ranks = np.zeros(len(check_mentions(mentions)), int)
     for part in world_scores(model, mentions):

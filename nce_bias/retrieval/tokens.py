@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int
 from nce_bias.retrieval.tower import Rows
 from nce_bias.text.packing import pack
 
-WIDTH = 64  # cells of a row, unless a text is longer
+WIDTH = 32  # cells of a row, unless a text is longer: 64, 128, ...
 PARTS = 8  # rows come in multiples of about this part of what a batch needs: few shapes compile
 
 
@@ -84,7 +84,7 @@ class TokenTexts:
         """Some texts, none of them longer than `length`."""
         return packed([self[row] for row in rows], rows, length)
 
-    def __getitem__(self, row: int) -> Int[np.ndarray, " T"]:
+    def __getitem__(self, row: Any) -> Int[np.ndarray, " T"]:
         """Ids of one text."""
         return self.ids[self.starts[row] : self.starts[row + 1]]
 
@@ -101,7 +101,7 @@ def rounded(length: int, least: int = 8) -> int:
 
 
 def packed(
-    texts: Sequence[Int[np.ndarray, " T"]],
+    texts: Sequence[np.ndarray],
     names: Sequence[int] | np.ndarray,
     length: int,
     types: Sequence[int] | None = None,
@@ -111,7 +111,7 @@ def packed(
     Parameters
     ----------
     texts
-        Token ids of each, one or more.
+        Token ids of each, int32, one or more.
     names
         A number for each; texts of one number are one text, which is computed once.
     length
@@ -123,7 +123,7 @@ def packed(
     """
     _, first, again = np.unique(np.asarray(names), return_index=True, return_inverse=True)
     lengths = np.array([len(texts[index]) for index in first])
-    width = max(WIDTH, int(lengths.max()))
+    width = rounded(int(lengths.max()), WIDTH)
     row, offset, rows = pack(lengths, width)
     cells = np.zeros((4, _height(rows) * width), np.int32)
     begins = row * width + offset

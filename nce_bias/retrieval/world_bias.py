@@ -23,17 +23,16 @@ from jaxtyping import Array, Float, PyTree
 from nce_bias._checks import refuse
 from nce_bias.engine._pull_back import linearize
 from nce_bias.retrieval._corpus import Mentions, check_mentions
-from nce_bias.retrieval._retriever import Retriever
+from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.ranking import LABELS, blocks
-from nce_bias.retrieval.tower import Batch
 
 
-def pull_back(model: Retriever, mentions: Mentions | Any, cotangents: Any) -> PyTree:
+def pull_back(model: Retrieves, mentions: Mentions | Any, cotangents: Any) -> PyTree:
     """J^T c of each c `[n, V]`, for n mentions of one world and all its V labels.
 
     Parameters
     ----------
-    model : Retriever
+    model : Retriever or EncoderRetriever
         What scores.
     mentions : Mentions
         n mentions of one world; they are one block, so a few dozen at most.
@@ -80,7 +79,7 @@ def pull_back(model: Retriever, mentions: Mentions | Any, cotangents: Any) -> Py
 
 @eqx.filter_jit
 def _pull(
-    model: Retriever, inputs: Batch, labels: Batch, weights: Float[Array | np.ndarray, "C n B"]
+    model: Retrieves, inputs: Any, labels: Any, weights: Float[Array | np.ndarray, "C n B"]
 ) -> PyTree:
     _, back = linearize(
         lambda model: model.against(model.encode_inputs(inputs), model.encode_labels(labels)), model

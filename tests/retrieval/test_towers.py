@@ -38,7 +38,9 @@ def trained(corpus: nb.retrieval.Corpus, score: nb.scores.Score) -> nb.retrieval
     arrays, rest = eqx.partition((model.inputs, model.labels), eqx.is_array)
     noisy = jax.tree.map(lambda x: x + jnp.asarray(0.3 * random.normal(size=x.shape), "f4"), arrays)
     inputs, labels = eqx.combine(noisy, rest)
-    return nb.retrieval.Retriever(inputs, labels, score, jnp.asarray(0.7, jnp.float32))
+    return nb.retrieval.Retriever(
+        inputs=inputs, labels=labels, score=score, log_scale=jnp.asarray(0.7, jnp.float32)
+    )
 
 
 # --- towers

@@ -23,7 +23,7 @@ from nce_bias._files import replacing
 
 #: Seconds on two quiet cores: a step without and with mined entities, a mining, ranking.
 STEP = {"in-batch": 1.8}
-MINED_STEP, MINING, RANKING = 4.5, 150, 150
+MINED_STEP, MINING, RANKING = 4.5, 180, 240
 
 Say = Callable[[str], None]
 

@@ -1,0 +1,367 @@
+"""An encoder that is trained: its forward pass, its corpus, its pool, its runs."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nce_bias as nb
+from nce_bias.retrieval import encoder as encoder_module
+from nce_bias.retrieval import encoder_training, pool
+from nce_bias.retrieval.mining import Mined
+from nce_bias.retrieval.tokens import packed
+from nce_bias.text.bert import Dropout, states
+from nce_bias.train import loop
+from tests.oracles import bert as oracle
+from tests.retrieval import tiny_bert
+from tests.retrieval import tiny_linking as tiny
+
+FLOAT32 = 2e-5  # rounding through all layers, states of order 1
+CONFIG = nb.retrieval.EncoderConfig(
+    batch=8, mine_every=2, learning_rate=1e-2, warm_up=2, epochs=2, mentions=24, seed=3
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> pathlib.Path:
+    return tmp_path_factory.mktemp("bert")
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: pathlib.Path) -> nb.text.Bert:
+    return tiny_bert.encoder(folder)
+
+
+@pytest.fixture(scope="module")
+def corpus(encoder: nb.text.Bert) -> nb.retrieval.Corpus:
+    return nb.retrieval.corpus(tiny.data(), encoder, learn=True)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.small_blocks(monkeypatch.setattr)
+
+
+def model(corpus: nb.retrieval.Corpus, score: Any = None, **given: Any) -> Any:
+    return nb.retrieval.encoder_retriever(corpus, score or nb.scores.Dual(), **given)
+
+
+# --- the forward pass
+
+
+def test_without_dropout_the_states_are_the_frozen_encoders(
+    corpus: nb.retrieval.Corpus, encoder: nb.text.Bert
+) -> None:
+    """Of entities, whose texts are the same on both ways; and packing changes nothing."""
+    rows = np.arange(12, 24)
+    texts = [tiny.data().entities[row].description for row in rows]
+    frozen = encoder.encode(texts)
+    trained = encoder_module.bert_states(encoder)
+    together = corpus.entities.batch(rows, 64)
+    found = trained(together)
+    for place, row in enumerate(rows):
+        alone = corpus.entities.batch(rows[place : place + 1], 64)
+        length = corpus.entities.lengths[row]
+        assert np.abs(found[together.at[place, :length]] - frozen[place]).max() < FLOAT32
+        assert np.abs(trained(alone)[:length] - frozen[place]).max() < FLOAT32
+    longer = encoder_module.bert_states(encoder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder_module, "CELLS", 64)  # one row at a time
+        assert np.abs(longer(together) - found).max() < FLOAT32
+
+
+def test_types_of_tokens_are_berts(encoder: nb.text.Bert, folder: pathlib.Path) -> None:
+    """By moving the embedding of type 1 into the oracle's words: no code is shared."""
+    w = oracle.tensors(folder / "model.safetensors")
+    ids = [2, 7, 9, 3, 12, 11, 3]
+    both = packed([np.array(ids, np.int32)], [0], 8, types=[4])
+    found = encoder_module.bert_states(encoder)(both)[: len(ids)]
+    kinds = w["embeddings.token_type_embeddings.weight"]
+    words = w["embeddings.word_embeddings.weight"]
+    # token k of the pair gets a word of its own: its embedding and what type 1 adds
+    own = words[ids] + (np.arange(7) >= 4)[:, None] * (kinds[1] - kinds[0])
+    moved = w | {"embeddings.word_embeddings.weight": np.concatenate([words, own])}
+    expected = oracle.states(moved, list(range(len(words), len(words) + 7)), tiny_bert.HEADS)
+    assert np.abs(found - expected).max() < FLOAT32
+    plain = oracle.states(w, ids, tiny_bert.HEADS)
+    assert np.abs(found - plain).max() > 100 * FLOAT32
+
+
+def test_the_gradient_is_that_of_finite_differences(
+    corpus: nb.retrieval.Corpus, encoder: nb.text.Bert
+) -> None:
+    """Along one direction in float64, with dropout of one key; kept and computed again alike."""
+    weights = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), encoder.weights)
+    cells = tuple(map(jnp.asarray, corpus.entities.batch(np.arange(4), 64).cells))
+    random = np.random.default_rng(0)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), weights)
+
+    def value(weights: Any, remat: bool = False, key: int = 0) -> Any:
+        dropout = Dropout(jax.random.key(key), 0.2)
+        found = states(
+            weights, cells, heads=tiny_bert.HEADS, epsilon=1e-12, dropout=dropout, remat=remat
+        )  # fmt: skip
+        return jnp.sum(jnp.sin(found) * (cells[2] > 0)[..., None])
+
+    def along(step: float) -> float:
+        return float(value(jax.tree.map(lambda w, d: w + step * d, weights, direction)))
+
+    gradient = jax.grad(value)(weights)
+    found = sum(
+        jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
+    )
+    size = 1e-6
+    expected = (along(size) - along(-size)) / (2 * size)
+    assert abs(found - expected) < 1e-6 * abs(expected) + 1e-5
+    again = jax.grad(value)(weights, remat=True)
+    assert all(
+        jnp.allclose(a, b, rtol=1e-9, atol=1e-12)
+        for a, b in zip(*map(jax.tree.leaves, (gradient, again)), strict=True)
+    )
+    assert abs(value(weights) - value(weights, key=1)) > 1e-3
+
+
+def test_dropout_keeps_the_mean() -> None:
+    """Exactly: what stays is divided by its chance, 230 of 256 for a rate of 0.1."""
+    found = np.asarray(Dropout(jax.random.key(0), 0.1)(3, jnp.ones(200_000)))
+    assert set(np.unique(found)) == {0.0, 256 / 230}
+    chance = 230 / 256
+    assert abs(np.mean(found > 0) - chance) < 4 * np.sqrt(chance * (1 - chance) / 200_000)
+    assert abs(np.mean(found > 0) - 0.95) > 0.04
+    other = np.asarray(Dropout(jax.random.key(0), 0.1)(4, jnp.ones(200_000)))
+    assert np.mean(found == other) < 0.9
+
+
+# --- the corpus
+
+
+def test_a_mention_stands_between_its_marks(corpus: nb.retrieval.Corpus) -> None:
+    ids = {piece: number for number, piece in enumerate([*tiny_bert.MARKS, *tiny_bert.words()])}
+    for split, mentions in tiny.data().mentions.items():
+        for row in (0, 1, 5, 7):
+            one = mentions[row]
+            parts = [*_words(one.left), "[unused0]", *_words(one.text), "[unused1]"]
+            expected = [ids[w] for w in ["[CLS]", *parts, *_words(one.right), "[SEP]"]]
+            assert corpus[split].texts[row].tolist() == expected
+
+
+def _words(text: str) -> list[str]:
+    return text.lower().replace(",", " ,").split()
+
+
+def test_long_texts_lose_what_is_far_from_the_mention(folder: pathlib.Path) -> None:
+    short = nb.text.bert(folder, max_tokens=9)
+    with pytest.warns(UserWarning, match="9 tokens and were cut") as said:
+        corpus = nb.retrieval.corpus(tiny.data(), short, learn=True)
+    whole = [len(_words(entity.description)) + 2 for entity in tiny.data().entities]
+    cut = sum(length > 9 for length in whole)
+    assert str(said[0].message).startswith(f"corpus: {cut} of 59 entities are longer than 9")
+    assert len(said) == 4  # and each split's mentions
+    ids = {piece: number for number, piece in enumerate([*tiny_bert.MARKS, *tiny_bert.words()])}
+    row = next(
+        i for i, m in enumerate(tiny.data().mentions["train"])
+        if len(m.left.split()) > 5 and len(m.right.split()) > 5
+    )  # fmt: skip
+    one = tiny.data().mentions["train"][row]
+    expected = [
+        "[CLS]", one.left.split()[-1], "[unused0]", *one.text.split(), "[unused1]",
+        *one.right.split()[:2], "[SEP]",
+    ]  # fmt: skip
+    assert corpus["train"].texts[row].tolist() == [ids[word] for word in expected]
+    assert max(corpus["train"].texts.lengths) == 9 == max(corpus.entities.lengths)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"encoder.layer.1.output.dense.bias": None},
+            "no tensor encoder.layer.1.output.dense.bias",
+        ),
+        (
+            {"embeddings.position_embeddings.weight": np.zeros((7, 16), "f4")},
+            r"embeddings.position_embeddings.weight of shape \(7, 16\)",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit(changed: Any, said: str, tmp_path: pathlib.Path) -> None:
+    tiny_bert.write(tmp_path, **changed)
+    with pytest.raises(ValueError, match=said):
+        nb.text.bert(tmp_path)
+
+
+def test_what_is_refused(
+    corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, folder: pathlib.Path
+) -> None:
+    with pytest.raises(ValueError, match=r"which has no file model\.safetensors"):
+        nb.text.bert(tmp_path)
+    unmarked = nb.text.bert(tiny_bert.write(tmp_path, tiny_bert.MARKS[:4]), max_tokens=64)
+    with pytest.raises(ValueError, match=r"a tokenizer without \[unused0\]"):
+        nb.retrieval.corpus(tiny.data(), unmarked, learn=True)
+    with pytest.raises(ValueError, match="holds tokens and no states"):
+        nb.retrieval.retriever(corpus, nb.scores.Dual())
+    with pytest.raises(ValueError, match="which takes log q off"):
+        nb.retrieval.train_encoder(corpus, nb.scores.Dual(), None, nb.sampled_softmax)
+    joint = nb.scores.Joint(jnp.ones(2), lambda *texts: texts[0])
+    with pytest.raises(ValueError, match="can re-rank, not retrieve"):
+        model(corpus, joint)
+    wrong = dataclasses.replace(CONFIG, dropout=1.0)
+    with pytest.raises(ValueError, match=r"dropout: got 1.0; expected a number in \[0, 1\)"):
+        nb.retrieval.train_encoder(corpus, nb.scores.Dual(), config=wrong)
+
+
+# --- the pool
+
+
+def by_hand(scores: np.ndarray, golds: list[int], labels: list[int], masked: bool) -> float:
+    """Mean of -log softmax at the gold, one candidate after the other."""
+    total = 0.0
+    for row, gold in enumerate(golds):
+        candidates = [scores[row][row]]
+        for place, label in enumerate(labels):
+            if place != row and not (masked and label == gold):
+                candidates.append(scores[row][place])
+        total += np.log(sum(np.exp(c - candidates[0]) for c in candidates))
+    return total / len(golds)
+
+
+@pytest.mark.parametrize("score", [nb.scores.Dual(), nb.scores.Som(), nb.scores.Multi(3)], ids=repr)
+def test_the_loss_of_a_pool_by_hand(corpus: nb.retrieval.Corpus, score: Any) -> None:
+    """With repeated golds and repeats of the gold among what is mined; unmasked is another loss."""
+    mentions = corpus["train"][np.array([0, 3, 33, 5])]
+    golds = mentions.labels.tolist()
+    assert len(set(golds)) < 4  # two mentions of one entity
+    labels = np.array(
+        [[golds[0], golds[1], 7], [golds[1], 2, 40], [golds[2], 2, 9], [golds[3], 8, 1]]
+    )
+    mined = Mined(labels, np.ones((4, 3), bool), np.zeros((4, 3), np.float32))
+    own = model(corpus, score, scale=3.0)
+    batch = pool.batch(mentions, mined)
+    every = [*golds, *labels[:, 1:].ravel().tolist()]
+    E = own.encode_inputs(mentions.texts.batch(mentions.rows, 64))
+    F = own.encode_labels(corpus.entities.batch(np.array(every), 64))
+    scores = np.asarray(own.against(E, F), float)
+    found = float(pool.PoolLoss(nb.infonce)(own, batch))
+    assert abs(found - by_hand(scores, golds, every, masked=True)) < FLOAT32
+    assert abs(found - by_hand(scores, golds, every, masked=False)) > 100 * FLOAT32
+
+
+def test_columns_are_what_the_heads_say(corpus: nb.retrieval.Corpus) -> None:
+    """A mean over all tokens of a text, of length 1; SOM's columns weigh 1 / T at first."""
+    rows = np.array([3, 14, 3])
+    dual, som = model(corpus, scale=5.0), model(corpus, nb.scores.Som(), dim=6)
+    texts = corpus.entities.batch(rows, 64)
+    found = dual.encoder(texts)
+    for place, row in enumerate(rows):
+        length = corpus.entities.lengths[row]
+        mean = np.asarray(found)[texts.at[place, :length]].mean(axis=0)
+        expected = mean / np.linalg.norm(mean)
+        assert np.abs(dual.encode_labels(texts).states[place, 0] - expected).max() < FLOAT32
+        assert np.abs(dual.encode_inputs(texts).states[place, 0] - 5 * expected).max() < FLOAT32
+        sizes = np.linalg.norm(som.encode_inputs(texts).states[place], axis=-1)
+        assert np.abs(sizes - np.where(np.arange(64) < length, 20 / length, 0)).max() < FLOAT32
+
+
+# --- what takes a retriever takes this one
+
+
+def test_it_ranks_and_is_mined_from(corpus: nb.retrieval.Corpus) -> None:
+    own = model(corpus, nb.scores.Som())
+    mentions = corpus["test"]
+    ranks = nb.retrieval.rank(own, mentions)
+    ranked = nb.retrieval.rank_candidates(own, mentions, 5)
+    assert (ranked.ranks == ranks).all()
+    E = own.encode_inputs(mentions.texts.batch(mentions.rows, 64))
+    first, end = mentions.spans[0]
+    F = own.encode_labels(corpus.entities.batch(np.arange(first, end), 64))
+    scores = np.asarray(own.against(E, F))
+    assert (ranked.labels == first + np.argsort(-scores, axis=1)[:, :5]).all()
+    gold = scores[np.arange(len(scores)), mentions.labels - first]
+    assert (ranks == np.sum(scores > gold[:, None] + 1e-6, axis=1) + 1).all()
+    mined = nb.retrieval.mine_negatives(own, corpus["train"], nb.top(3), nb.infonce, seed=0)
+    spans = corpus["train"].spans
+    assert ((mined.labels >= spans[:, :1]) & (mined.labels < spans[:, 1:])).all()
+
+
+def test_ties_count_against_the_gold(corpus: nb.retrieval.Corpus) -> None:
+    """All scores 0: the gold is last, and the candidates are the world's first entities."""
+    own = eqx.tree_at(lambda m: m.scale, model(corpus), 0.0)
+    ranked = nb.retrieval.rank_candidates(own, corpus["test"], 20)
+    first, end = corpus["test"].spans[0]
+    assert set(ranked.ranks.tolist()) == {int(end - first)}
+    expected = [*range(first, end), *[-1] * (20 - (end - first))]
+    assert ranked.labels[0].tolist() == expected
+
+
+# --- runs
+
+
+def train(corpus: nb.retrieval.Corpus, folder: Any = None, **changed: Any) -> nb.train.Fit:
+    given = {"sampler": nb.top(1) + nb.iid(nb.uniform(), 1), "config": CONFIG, "every": 1} | changed
+    return nb.retrieval.train_encoder(
+        corpus, nb.scores.Dual(), folder=folder, checkpoints=[2], progress=False, **given
+    )
+
+
+def same(one: nb.train.Fit, two: nb.train.Fit) -> bool:
+    return one.status == two.status and all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("name", "call"), [("update", 4), ("mine_negatives", 2)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, name: str, call: int
+) -> None:
+    """Stopped between two minings, and in one; 2 epochs of 3 steps, mined at 0, 2, 3 and 5."""
+    whole = train(corpus)
+    assert whole.losses.shape == (6,) and whole.status == "ok"
+    module = loop if name == "update" else encoder_training
+    function, calls = getattr(module, name), []
+
+    def interrupting(*given: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, interrupting)
+        part = train(corpus, tmp_path)
+    assert part.status.startswith("interrupted") and 0 < len(part.losses) < 6
+    assert same(train(corpus, tmp_path), whole)
+    other = train(corpus, config=dataclasses.replace(CONFIG, seed=4))
+    assert not same(other, whole)
+
+
+def test_a_run_learns_and_takes_each_mention_once(corpus: nb.retrieval.Corpus) -> None:
+    config = dataclasses.replace(CONFIG, epochs=12, mentions=None, dropout=0.0)
+    run = train(corpus, sampler=None, config=config)
+    assert run.losses[-5:].mean() < 0.5 * run.losses[:5].mean()
+    before = np.mean(1 / nb.retrieval.rank(model(corpus, seed=3), corpus["test"]))
+    assert np.mean(1 / nb.retrieval.rank(run.model, corpus["test"])) > before + 0.2
+    plan = encoder_training._Plan(corpus["train"], None, nb.infonce, config)
+    rows = [plan.coming(1, step, 1).rows for step in range(plan.steps)]
+    assert sorted(np.concatenate(rows)) == [*range(40)]
+    assert not np.array_equal(rows[0], plan.coming(0, 0, 1).rows)
+
+
+def test_accumulation_is_the_mean_of_gradients() -> None:
+    """Two steps of half a gradient each are one update; what decays are matrices alone."""
+    config = nb.retrieval.EncoderConfig(accumulate=2, warm_up=1, weight_decay=0.5, clip=1e9)
+    params = {"layers": {"a": jnp.ones((2, 3))}, "words": jnp.ones((3, 2)), "scale": jnp.ones(())}
+    decays = encoder_training._matrices(params)
+    assert json.dumps(decays, sort_keys=True) == (
+        '{"layers": {"a": false}, "scale": false, "words": true}'
+    )
+    optimizer = encoder_training.optimizer(config, 4)
+    state, none = optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
+    updates, state = optimizer.update(none, state, params)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
