@@ -100,7 +100,8 @@ class Head(eqx.Module):
         vectors = states if self.project is None else states @ self.project
         if self.mean:
             number = jnp.asarray(texts.texts).reshape(-1)
-            sums = jax.ops.segment_sum(vectors, number, len(mask) + 1)  # no text: 0
+            # number 0 is no text; B may be some of the texts that stand in the rows
+            sums = jax.ops.segment_sum(vectors, number, number.size + 1)
             return Columns(unit(sums[number[jnp.asarray(texts.at)[:, 0]]])[:, None], mask[:, :1])
         columns = padded(vectors, texts.at)
         if len(self.queries):

@@ -41,7 +41,7 @@ def tensors(vocabulary: int, seed: int = 0) -> dict[str, np.ndarray]:
             found[f"encoder.layer.{layer}.{name}.bias"] = normal(shape[0])
         norms += [f"encoder.layer.{layer}.{n}LayerNorm" for n in ("attention.output.", "output.")]
     found |= {f"{name}.weight": 1 + normal(HIDDEN) for name in norms}
-    return found | {f"{name}.bias": normal(HIDDEN) for name in norms}
+    return found | {f"{name}.bias": normal(HIDDEN) / 5 for name in norms}
 
 
 def write(folder: pathlib.Path, marks: list[str] = MARKS, **changed: Any) -> pathlib.Path:
