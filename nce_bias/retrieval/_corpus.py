@@ -13,7 +13,6 @@ from nce_bias._checks import refuse
 from nce_bias.data import EntityLinking, Mention
 from nce_bias.retrieval._token_corpus import entity_texts, mention_texts
 from nce_bias.retrieval.texts import GRAMS, Bags, Texts
-from nce_bias.retrieval.tokens import TokenTexts
 from nce_bias.text import Bert, Hashed, TokenStates, cached
 
 SAMPLE = 200_000  # tokens whose mean is the centre
@@ -43,13 +42,13 @@ class Mentions:
         Occurrences of each entity in tagged text: popularity is proportional to counts + 1.
     """
 
-    texts: Texts | TokenTexts
+    texts: Any  # Texts or TokenTexts, which have little in common but rows
     rows: Int[np.ndarray, " n"]
     labels: Int[np.ndarray, " n"]
     spans: Int[np.ndarray, "n 2"]
     worlds: Shaped[np.ndarray, " n"]
     space: Int[np.ndarray, " V"]
-    entities: Texts | TokenTexts
+    entities: Any
     counts: Int[np.ndarray, " N"]
 
     def __len__(self) -> int:
@@ -102,7 +101,7 @@ class Corpus:
         What a model learns in place of frozen states.
     """
 
-    entities: Texts | TokenTexts
+    entities: Any
     mentions: Mapping[str, Mentions]
     counts: Int[np.ndarray, " N"]
     vocabulary: int
@@ -132,6 +131,7 @@ class Corpus:
         0 if words are learnt: their mean moves.
         """
         if self.words is not None:
+            assert isinstance(self.words, Hashed)
             return np.zeros(self.words.size)
         tokens = self.entities.tokens(self["train"].space)
         tokens = tokens[:: max(1, len(tokens) // SAMPLE)]
@@ -227,8 +227,8 @@ def _some(mentions: Sequence[Mention], limit: int | None) -> Sequence[Mention]:
 def _mentions(
     mentions: Sequence[Mention],
     data: EntityLinking,
-    texts_of: Callable[[Sequence[Mention]], Texts | TokenTexts],
-    entities: Texts | TokenTexts,
+    texts_of: Callable[[Sequence[Mention]], Any],
+    entities: Any,
     counts: Int[np.ndarray, " N"],
 ) -> Mentions:
     spans = [data.spans[mention.world] for mention in mentions]

@@ -16,6 +16,7 @@ from nce_bias import scores
 from nce_bias._checks import refuse
 from nce_bias.retrieval._corpus import Corpus
 from nce_bias.retrieval.tower import Batch, Columns, Side, Tower, tower
+from nce_bias.scores.base import Pooled
 from nce_bias.text import Bert, Hashed
 
 SCALE = 20.0  # at the start, of scores of unit vectors: that of the frozen encoder's own training
@@ -115,7 +116,7 @@ def retriever(corpus: Corpus, score: scores.Score, *, dim: int = 64, seed: int =
     )
 
 
-def check_retrieves(score: Any) -> scores.base.Pooled:
+def check_retrieves(score: Any) -> Pooled:
     """How many columns a score takes of each side; one that reads pairs is refused."""
     columns = getattr(score, "columns", None)
     if columns is None:

@@ -18,8 +18,8 @@ from nce_bias._checks import check_count
 from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.texts import Texts
-from nce_bias.retrieval.tokens import Packed, TokenTexts
-from nce_bias.retrieval.tower import Batch, Columns
+from nce_bias.retrieval.tokens import TokenTexts
+from nce_bias.retrieval.tower import Columns
 
 INPUTS, LABELS = 64, 1024  # of one block
 
@@ -36,7 +36,7 @@ class Block(NamedTuple):
     """Texts of about one length, the last repeated to fill the block, and which of those given."""
 
     rows: Int[np.ndarray, " B"]
-    texts: Batch | Packed
+    texts: Any  # Batch or Packed
 
 
 class Encoded(NamedTuple):

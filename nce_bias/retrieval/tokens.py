@@ -136,4 +136,5 @@ def packed(
         cells[3, cell] = place >= np.asarray(types)[first][text]
     places = np.arange(length)
     at = np.where(places < lengths[:, None], begins[:, None] + places, cells.shape[1])[again]
-    return Packed(*cells.reshape(4, -1, width), at.astype(np.int32))
+    ids, position, number, kind = cells.reshape(4, -1, width)
+    return Packed(ids, position, number, kind, at.astype(np.int32))

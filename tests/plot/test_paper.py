@@ -1,11 +1,13 @@
 """Figures for a column, and tables for a page."""
 
 import re
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from nce_bias import plot
 
@@ -38,7 +40,8 @@ def test_the_file_has_the_width_of_the_column(tmp_path):
 
 def test_no_type_is_smaller_than_six_points_and_none_is_type_3(tmp_path):
     fig, content = drawn(tmp_path)
-    sizes = [text.get_fontsize() for text in fig.findobj(mpl.text.Text) if text.get_text()]
+    texts: list[Any] = fig.findobj(Text)
+    sizes = [text.get_fontsize() for text in texts if text.get_text()]
     assert min(sizes) >= 6
     assert b"/Type3" not in content
     outside, ax = plot.figure()

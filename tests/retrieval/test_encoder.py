@@ -98,7 +98,7 @@ def test_the_gradient_is_that_of_finite_differences(
 ) -> None:
     """Along one direction in float64, with dropout of one key; kept and computed again alike."""
     weights = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), encoder.weights)
-    cells = tuple(map(jnp.asarray, corpus.entities.batch(np.arange(4), 64).cells))
+    cells: Any = tuple(map(jnp.asarray, corpus.entities.batch(np.arange(4), 64).cells))
     random = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), weights)
 
