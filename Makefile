@@ -22,8 +22,12 @@ FLOORS_TESTS := $(addprefix tests/,engine numerics oracles core/test_samplers.py
 FLOORS_STAMP := $(call stamp,$(FLOORS),constraints-floors.txt constraints.txt)
 INTEROP := .venv-interop
 INTEROP_STAMP := $(call stamp,$(INTEROP),constraints-interop.txt constraints.txt)
+BROWSER := .venv-browser
+BROWSER_STAMP := $(call stamp,$(BROWSER),constraints-browser.txt constraints.txt)
+PACKAGE := .venv-package
+PACKAGE_STAMP := $(call stamp,$(PACKAGE),constraints-package.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop test-browser install clean distclean
+.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop test-browser package install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run --jobs $(JOBS)
@@ -69,8 +73,11 @@ test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the
 test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, the page on them, Dask
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
 
-test-browser: $(STAMP)  ## the page of an audit in headless Chromium, which has to be there
-	$(BIN)/python -m pytest -p no:cacheprovider tests/browser
+test-browser: $(BROWSER_STAMP)  ## the page of an audit, and the explorer in JupyterLab, in headless Chromium, which has to be there
+	$(BROWSER)/bin/python -m pytest -p no:cacheprovider tests/browser
+
+package: $(PACKAGE_STAMP)  ## sdist and wheel, checked, and the wheel tried in an environment of its own: dist/
+	$(PACKAGE)/bin/python tools/package.py
 
 install: $(STAMP)  ## the environment alone
 
@@ -97,9 +104,15 @@ $(FLOORS_STAMP):
 $(INTEROP_STAMP):
 	$(call build_environment,$(INTEROP),constraints-interop.txt constraints.txt,test interop)
 
+$(BROWSER_STAMP):
+	$(call build_environment,$(BROWSER),constraints-browser.txt constraints.txt,test browser)
+
+$(PACKAGE_STAMP):
+	$(call build_environment,$(PACKAGE),constraints-package.txt constraints.txt,package)
+
 clean:  ## what the other targets made, the environments excepted
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache docs/_build docs/jupyter_execute
 	find nce_bias analysis figures tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## the environments too
-	rm -rf $(VENV) $(FLOORS) $(INTEROP)
+	rm -rf $(VENV) $(FLOORS) $(INTEROP) $(BROWSER) $(PACKAGE)
