@@ -69,7 +69,7 @@ test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the
 test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, the page on them, Dask
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
 
-test-browser: $(STAMP)  ## the page of an audit in headless Chromium, which has to be there
+test-browser: $(STAMP)  ## the page of an audit and the box above tables, in headless Chromium
 	$(BIN)/python -m pytest -p no:cacheprovider tests/browser
 
 install: $(STAMP)  ## the environment alone
