@@ -133,11 +133,12 @@ def bibliography() -> dict[str, Entry]:
 
 def named(text: str) -> list[str]:
     """Keys of the entries that a text names, in the order in which it does."""
-    first = {
-        key: min((at for name in entry.shorthands for at in mentions(name, text)), default=None)
+    found = [
+        (min(places), key)
         for key, entry in bibliography().items()
-    }
-    return sorted((key for key, at in first.items() if at is not None), key=first.__getitem__)
+        if (places := [at for name in entry.shorthands for at in mentions(name, text)])
+    ]
+    return [key for _, key in sorted(found)]
 
 
 def mentions(shorthand: str, text: str) -> Iterator[int]:
