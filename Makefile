@@ -73,7 +73,7 @@ test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the
 test-interop: $(INTEROP_STAMP)  ## models of PyTorch, Flax, Equinox and TensorFlow, the page on them, Dask
 	$(INTEROP)/bin/python -m pytest -p no:cacheprovider tests/interop
 
-test-browser: $(BROWSER_STAMP)  ## the page of an audit, and the explorer in JupyterLab, in headless Chromium, which has to be there
+test-browser: $(BROWSER_STAMP)  ## an audit's page, the box above tables, the explorer in JupyterLab: in headless Chromium, which has to be there
 	$(BROWSER)/bin/python -m pytest -p no:cacheprovider tests/browser
 
 package: $(PACKAGE_STAMP)  ## sdist and wheel, checked, and the wheel tried in an environment of its own: dist/

@@ -36,6 +36,8 @@ exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = f"nce-bias {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_js_files = ["filter.js"]  # a page without a div.filter-rows is as it was
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -15,9 +15,9 @@ b`). What is computed on it: losses (`infonce`, `sampled_softmax`, `sampled_soft
 whose rows share candidates `batch_variance`, for rows and columns of one `both_directions`; for
 many cells at once, `sweep`. What follows from them: `optimal_proposal`, `fixed_point`. Conventions
 of published code by name: `preset`, `presets`; all of them on one's own scores: `audit`; which of
-them one's own code is: `which`. Whether a sampler or a data pipeline draws what it says:
-`check_sampler`. Real label spaces, text and its scores, training, retrievers, figures: `data`,
-`text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
+them one's own code is: `which`; what to cite: `cite`. Whether a sampler or a data pipeline draws
+what it says: `check_sampler`. Real label spaces, text and its scores, training, retrievers,
+figures: `data`, `text`, `scores`, `train`, `retrieval`, `plot`, loaded when first used.
 
 The library never changes JAX's configuration. For float64 results start with
 ``jax.config.update("jax_enable_x64", True)``; in float32 each exact result says what it lost.
@@ -108,6 +108,7 @@ from nce_bias.samplers import (
 
 if TYPE_CHECKING:
     from nce_bias import data, plot, retrieval, scores, text, train
+    from nce_bias._cite import Citations, cite
     from nce_bias._explore import explore
     from nce_bias._fixed_point import FixedPoint, fixed_point
     from nce_bias._which import Which, which
@@ -118,9 +119,11 @@ __version__ = "0.1.0"
 #: What is loaded when first used: modules, and names of modules.
 _LAZY = ("data", "plot", "retrieval", "scores", "text", "train")
 _LAZY_NAMES = {
+    "Citations": "_cite",
     "explore": "_explore",
     "FixedPoint": "_fixed_point",
     "Which": "_which",
+    "cite": "_cite",
     "fixed_point": "_fixed_point",
     "which": "_which",
     "OptimalProposal": "optimal",
@@ -135,6 +138,7 @@ __all__ = [
     "Audit",
     "BatchVariance",
     "BothDirections",
+    "Citations",
     "Corrected",
     "FixedPoint",
     "GradientBias",
@@ -159,6 +163,7 @@ __all__ = [
     "bpr",
     "ccl",
     "check_sampler",
+    "cite",
     "data",
     "debiased",
     "either",

@@ -5,7 +5,8 @@ loss                     formula                                 source
 =======================  ======================================  ===============================
 `blackout`               -log pi(1) - sum_k log(1 - pi(k))       Ji et al. (2016), weights e^s/q
 `jackknifed_softmax`     -s_g + m L - (m - 1) mean_k L_(k)       Nowozin (2018), order 1
-`psl(temperature)`       log sum_k sigma(s_k - s_g)^{1/tau}      Yang et al. (2024), as we read it
+`psl(temperature)`       log sum_k sigma(s_k - s_g)^{1/tau}      Yang et al. (2024), PSL, as we
+                                                                 read it
 `smile(clip)`            -s_g + log mean_k e^{[s_k]}             Song & Ermon (2020), the value
 `mil_nce`                log Z - log Z_positives                 Miech et al. (2020)
 `gce(q)`                 (1 - pi(1)^q) / q                       Zhang & Sabuncu (2018)

@@ -14,7 +14,7 @@ each y the function is bounded by 1 where |1 - q_y / (1 - rho)| <= 1, that is fo
 parameter R = 2 + sqrt(3) fits in: with n = `TERMS` - 1 the error is at most 4 R^-n / (R - 1) =
 6e-16.
 
-Source: Trefethen, Approximation Theory and Approximation Practice (2013), theorem 8.2.
+Source: Trefethen (2013), Approximation Theory and Approximation Practice, theorem 8.2.
 """
 
 from __future__ import annotations

@@ -172,10 +172,10 @@ ROWS = [
     ),
     row(
         name="spce",
-        year=2020,
+        year=2021,
         of=lambda m: (_batch(m), spce),
         words="a lower bound of the information: the gold's weight over the mean of all m + 1",
-        source="Foster et al. (2020), sPCE",
+        source="Foster et al. (2021), sPCE",
         same_as="in_batch_infonce",
     ),
     row(
@@ -219,10 +219,10 @@ ROWS = [
     ),
     row(
         name="snmc",
-        year=2020,
+        year=2021,
         of=lambda m: (_batch(m), donsker_varadhan),
         words="an upper bound of the information: the gold not in the mean",
-        source="Foster et al. (2020), sNMC",
+        source="Foster et al. (2021), sNMC",
         same_as="decoupled_contrastive",
     ),
     row(
