@@ -25,6 +25,8 @@ PAGES = sorted(
 )
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?::[^\n]*\n)*(?P<code>.*?)^```$", re.M | re.S)
 NOTEBOOKS = [path for path in PAGES if CELL.search(path.read_text())]
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
+INDEX = (DOCS / "index.md").read_text()
 #: An error bound is some multiple of the last place, which machine it is may change which.
 TINY = re.compile(r"\b\d(\.\d+)?e-1[2-9]\b")
 
@@ -117,6 +119,35 @@ def test_notebooks_run(page, tmp_path):
 
 def test_there_are_notebooks():
     assert {"own_negatives.md", "sharp_edges.md"} <= {page.name for page in NOTEBOOKS}
+
+
+def test_every_page_is_in_one_toctree():
+    listed = re.findall(r"^```\{toctree\}\n(?::.*\n)*\n?(.*?)^```$", INDEX, re.M | re.S)
+    pages = [page for block in listed for page in block.split()]
+    below = {"api", "decisions"}  # these have an index of their own
+    expected = {
+        str(page.relative_to(DOCS).with_suffix(""))
+        for page in PAGES
+        if page != DOCS / "index.md" and page.parent.name not in below
+    } | {f"{folder}/index" for folder in below}
+    assert len(pages) == len(set(pages))
+    assert set(pages) == expected
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=name)
+def test_a_tutorial_claims_checks_and_leads_on(page):
+    """The hidden cells hold what the text says: the slow tests run them."""
+    text = page.read_text()
+    cells = list(CELL.finditer(text))
+    hidden = [cell for cell in cells if ":tags: [remove-cell]" in cell.group()]
+    assert hidden and all("assert" in cell["code"] for cell in hidden)
+    assert not any(
+        re.search(r"^\s*assert ", cell["code"], re.M) for cell in cells if cell not in hidden
+    )
+    headings = re.findall(r"^#+ .*$", CELL.sub("", text), re.M)
+    assert headings[-1] == "## What to read next"
+    assert f"{{nb-download}}`{page.stem}.ipynb`" in text
+    assert not re.search(r"#[0-9A-Fa-f]{6}|color=|colour=", text)  # colours come from nb.plot
 
 
 @pytest.mark.docs
