@@ -252,7 +252,7 @@ ZHANG, OORD, MIKOLOV = "zhang2021understanding", "oord2018representation", "miko
         (nb.optimal_proposal, ["frank1956algorithm"]),
         (nb.Additive("mine", lambda gold: -gold, lambda gold, negative: negative), []),
     ],
-    ids=lambda value: f"{type(value).__name__} {value}"[:50],
+    ids=lambda value: f"{type(value).__name__} {getattr(value, '__name__', value)}"[:50],
 )
 def test_what_is_cited(thing, keys):
     found = nb.cite(thing).keys

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import nce_bias as nb
-from analysis.linking.trained import setup
+from analysis.linking.trained import setup, tables
 from analysis.linking.trained.setup import Cell, Design
 from nce_bias._files import replacing
 
@@ -56,8 +56,9 @@ def run_all(
     work: pathlib.Path,
     say: Say,
 ) -> None:
-    """Every cell that is not done."""
-    left = [cell for cell in cells if not is_done(work, cell)]
+    """Every cell that is not done, here or among the results."""
+    kept = tables.kept() if design == setup.FULL else []
+    left = [cell for cell in cells if not (is_done(work, cell) or cell in kept)]
     say(
         f"{len(cells)} runs, {len(cells) - len(left)} of them done; about "
         f"{expected(corpus, design, left) / 60:.0f} min to go on two cores. Ctrl-C loses nothing."

@@ -1,0 +1,73 @@
+"""The tables of README.md, as text: ``python -m analysis.linking.trained.page`` puts them there."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pandas as pd
+
+from analysis.frames import Table, where
+
+HERE = pathlib.Path(__file__).parent
+PAGE, RESULTS = HERE / "README.md", HERE / "results"
+METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
+NAMES = {"dual": "DUAL", "som": "SOM", "bm25": "BM25", "som, frozen": "SOM, frozen"}
+
+
+def recall(results: pathlib.Path = RESULTS) -> str:
+    """Test worlds, micro, with intervals."""
+    found = where(pd.read_csv(results / "recall.csv"), split="test", average="micro")
+    return _table(found, ("score", "negatives"), signed=False)
+
+
+def differences(results: pathlib.Path = RESULTS) -> str:
+    """Runs against what they are compared with."""
+    found = where(pd.read_csv(results / "differences.csv"), average="micro")
+    return _table(found, ("score", "negatives", "minus_score", "minus_negatives"), signed=True)
+
+
+def categories(results: pathlib.Path = RESULTS) -> str:
+    """Recall by how mention and title overlap, of trained runs and of words alone."""
+    found = pd.read_csv(results / "categories.csv")
+    depths = [name for name in METRICS if name in found.columns]
+    lines = [_row(["run", "category", "mentions", *depths]), _row(["---"] * (3 + len(depths)))]
+    for _, row in found.iterrows():
+        values = [f"{100 * row[name]:.1f}" for name in depths]
+        run = f"{NAMES[row['score']]} {row['negatives']}"
+        lines.append(_row([run, row["category"], str(row["mentions"]), *values]))
+    return "\n".join(lines)
+
+
+def written(text: str) -> str:
+    """The page with all tables as the results have them."""
+    for name, made in {
+        "recall": recall,
+        "differences": differences,
+        "categories": categories,
+    }.items():
+        pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
+        text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made()}\n{m[2]}", text, flags=re.S)
+    return text
+
+
+def _table(found: Table, names: tuple[str, ...], *, signed: bool) -> str:
+    lines = [_row(["run", *METRICS]), _row(["---"] * (1 + len(METRICS)))]
+    for which, rows in found.groupby(list(names), sort=False):
+        pairs = [f"{NAMES[a]} {b}" for a, b in zip(which[::2], which[1::2], strict=True)]
+        cells = []
+        for metric in METRICS:
+            row = where(rows, metric=metric).iloc[0]
+            sign = "+" if signed else ""
+            value, low, high = (f"{100 * row[k]:{sign}.1f}" for k in ("value", "low", "high"))
+            cells.append(f"{value} [{low}, {high}]")
+        lines.append(_row([" − ".join(pairs), *cells]))
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

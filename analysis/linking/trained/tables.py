@@ -1,0 +1,115 @@
+"""The tables of the runs that are done, beside words alone and the best frozen heads.
+
+``python -m analysis.linking.trained.tables`` makes them of the ranks in `results/`: each run has a
+folder there with its ranks, losses and seconds. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import shutil
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import nce_bias as nb
+from analysis import tables
+from analysis.linking import tables as linking
+from analysis.linking.trained import setup
+from analysis.linking.trained.setup import Cell
+
+HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / "results"
+FROZEN = HERE.parent / "results" / "ranks.npz"
+#: What is kept of a run: candidates are large, and stay in the work folder.
+KEPT = ("about.json", "ranks.npz")
+#: What a trained encoder is compared with: words, and the best of `analysis.linking`.
+BESIDES = (("bm25", "title ten times"), ("som", "mixed-50"))
+Ranks = dict[tuple[str, str], np.ndarray]
+
+
+def keep(folder: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
+    """Copy what is kept of a finished run to the results."""
+    (out / folder.name).mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copyfile(folder / name, out / folder.name / name)
+
+
+def kept(out: pathlib.Path = RESULTS) -> list[Cell]:
+    """Runs of the design whose files are there."""
+    names = {cell.label.replace(" ", "_"): cell for cell in setup.FULL.cells}
+    return [cell for name, cell in names.items() if (out / name / "about.json").is_file()]
+
+
+def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
+    """Of each score and kind of negatives `[seeds, n]`; what they are compared with comes first."""
+    with np.load(FROZEN, allow_pickle=False) as file:
+        found = {
+            (f"{score}, frozen" if score != "bm25" else score, kind): file[
+                f"{split} {score} {kind}"
+            ]
+            for score, kind in BESIDES
+        }
+    by_kind: dict[tuple[str, str], list[np.ndarray]] = {}
+    for cell in kept(out):
+        with np.load(out / cell.label.replace(" ", "_") / "ranks.npz", allow_pickle=False) as file:
+            by_kind.setdefault((cell.score, cell.negatives), []).append(file[split])
+    return found | {kind: np.stack(some) for kind, some in by_kind.items()}
+
+
+def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
+    """Trained runs against what they are compared with, and against each other of one score."""
+    rows = []
+    trained = [kind for kind in kinds if kind[0] in setup.SCORES]
+    for a, b in itertools.product(trained, kinds):
+        if a == b or (b in trained and (a[0] != b[0] or b[1] not in ("in-batch", "random"))):
+            continue
+        table = nb.retrieval.compare(kinds[a], kinds[b], worlds, at=setup.AT)
+        about = dict(
+            zip(("score", "negatives", "minus_score", "minus_negatives"), a + b, strict=True)
+        )
+        rows += [about | row for row in table.to_dict("records")]
+    return rows
+
+
+def write(data: Any, out: pathlib.Path = RESULTS) -> None:
+    """All tables."""
+    worlds = {split: [m.world for m in data.mentions[split]] for split in setup.HELD_OUT}
+    found = {split: ranks(split, out) for split in setup.HELD_OUT}
+    seconds = []
+    for cell in kept(out):
+        about = json.loads((out / cell.label.replace(" ", "_") / "about.json").read_text())
+        times = {name.replace(" ", "_"): value for name, value in about["seconds"].items()}
+        seconds.append(cell._asdict() | times | {"peak_gib": about["peak_gib"]})
+    tables.write(
+        out,
+        {
+            "recall": linking.recall(found, worlds),
+            "differences": differences(found["test"], worlds["test"]),
+            "categories": linking.categories(found["test"], data),
+            "seconds": seconds,
+        },
+        setup.FULL,
+        runs=[cell.label for cell in kept(out)],
+        source=data.source,
+        licence=data.licence,
+    )
+
+
+def main(
+    work: Annotated[
+        pathlib.Path | None, typer.Option(help="A folder of runs whose files are to be kept.")
+    ] = None,
+) -> None:
+    """Keep the finished runs of a work folder, and make the tables."""
+    for folder in sorted(work.iterdir()) if work else []:
+        if (folder / "about.json").is_file():
+            keep(folder)
+    write(nb.data.entity_linking())
+
+
+if __name__ == "__main__":
+    typer.run(main)
