@@ -110,7 +110,7 @@ def _cell(value: Any, error: Any, digits: int, to: str) -> str:
     return _number(value, digits, to)
 
 
-def _number(value: float, digits: int, to: str) -> str:
+def _number(value: float | int, digits: int, to: str) -> str:
     if isinstance(value, int):
         return f"{value:,}".replace(",", "{,}" if to == "latex" else ",")
     text = f"{value:.{digits}g}"

