@@ -1,6 +1,7 @@
 """`analysis/linking/trained`: its page against its results, and its tables against the ranks."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,7 @@ def test_what_is_said_of_the_first_prediction():
 def test_runs_that_are_kept_are_not_run_again(tmp_path, monkeypatch):
     cells, ran, said = setup.FULL.cells, [], []
     monkeypatch.setattr(runs, "run", lambda corpus, design, cell, work, say: ran.append(cell))
-    corpus = {"train": range(18525)}
+    corpus: Any = {"train": range(18525)}
     runs.run_all(corpus, setup.FULL, cells, tmp_path, said.append)
     assert ran == [cell for cell in cells if cell not in tables.kept()]
     assert f"{len(tables.kept())} of them done" in said[0]

@@ -11,7 +11,10 @@ import urllib.request
 
 import nbformat
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import (  # pyright: ignore[reportMissingImports]
+    expect,
+    sync_playwright,
+)
 
 from nce_bias._explore import State, answer
 from nce_bias._explore.answer import IN_SIGHT

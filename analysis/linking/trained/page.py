@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,8 @@ def categories(results: pathlib.Path = RESULTS) -> str:
     found = pd.read_csv(results / "categories.csv")
     depths = [name for name in METRICS if name in found.columns]
     lines = [_row(["run", "category", "mentions", *depths]), _row(["---"] * (3 + len(depths)))]
-    for _, row in found.iterrows():
+    rows: list[dict[str, Any]] = found.to_dict("records")
+    for row in rows:
         values = [f"{100 * row[name]:.1f}" for name in depths]
         run = f"{NAMES[row['score']]} {row['negatives']}"
         lines.append(_row([run, row["category"], str(row["mentions"]), *values]))
