@@ -105,7 +105,8 @@ function bars(svg, shown, row, top) {
 
 function render({ model, el }) {
   el.classList.add("nce-bias-explorer");
-  el.setAttribute("data-lm-suppress-shortcuts", "true"); // arrows move the slider, not the notebook
+  // arrows move the slider, not the notebook
+  el.addEventListener("keydown", (event) => event.stopPropagation());
   for (const [name, colour] of Object.entries(model.get("colours"))) el.style.setProperty(`--nce-${name}`, colour);
   const ranges = model.get("ranges");
   const controls = element("div", { class: "controls" },
