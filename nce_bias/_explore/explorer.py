@@ -41,8 +41,8 @@ def explore(problem: Problem, **controls: Any) -> Any:
     ----------
     problem : Problem
         Sides are not read. The first answer of a sampler and a loss is compiled, which takes
-        seconds; after that a change takes milliseconds up to `AT_ONCE` labels, and the view says so
-        where there are more.
+        seconds; after that a change takes about a tenth of one at 1,000 labels, and the view
+        says where it takes longer.
     **controls
         Where the controls begin: the fields of `State`, such as ``m=16, sampler="iid"``.
 

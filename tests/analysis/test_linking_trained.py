@@ -56,6 +56,17 @@ def test_what_is_said_of_the_first_prediction():
         assert (rows.loc[list(DEPTHS), "low"] > 0).all()
 
 
+def test_it_is_above_every_frozen_head():
+    """As README.md says: of all scores and negatives of the analysis beside, at every depth."""
+    frozen = pd.read_csv(tables.FROZEN.parent / "recall.csv")
+    heads = where(frozen, split="test", average="micro")
+    heads = heads[heads["score"] != "bm25"]
+    assert heads["score"].nunique() == 4
+    for metric in DEPTHS:
+        trained = value("dual", "in-batch", metric)["low"]
+        assert trained > where(heads, metric=metric)["value"].max()
+
+
 def test_runs_that_are_kept_are_not_run_again(tmp_path, monkeypatch):
     cells, ran, said = setup.FULL.cells, [], []
     monkeypatch.setattr(runs, "run", lambda corpus, design, cell, work, say: ran.append(cell))
