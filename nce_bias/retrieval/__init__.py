@@ -4,7 +4,8 @@
 model, `train_retriever` trains one with negatives of any sampler (`mine_negatives` draws them),
 `rank` and `world_scores` score with it, `pull_back` gives the bias over its parameters. `evaluate`
 and `compare` turn ranks into recall and reciprocal rank with intervals; `bm25_ranks` is the
-baseline without a model.
+baseline without a model. `train_reranker` trains a model that reads pairs on what a retriever
+found, `rerank` re-orders that.
 """
 
 from typing import Any
@@ -18,6 +19,8 @@ from nce_bias.retrieval.encoder_training import EncoderConfig, train_encoder
 from nce_bias.retrieval.metrics import compare, evaluate, recall, reciprocal_rank
 from nce_bias.retrieval.mining import Mined, mine_negatives
 from nce_bias.retrieval.ranking import Ranked, Scored, rank, rank_candidates, world_scores
+from nce_bias.retrieval.reranker import Reranker, rerank, reranker
+from nce_bias.retrieval.reranker_training import RerankerConfig, train_reranker
 from nce_bias.retrieval.texts import Texts
 from nce_bias.retrieval.training import TrainingConfig, train_retriever
 from nce_bias.retrieval.world_bias import pull_back
@@ -29,6 +32,8 @@ __all__ = [
     "Mentions",
     "Mined",
     "Ranked",
+    "Reranker",
+    "RerankerConfig",
     "Retriever",
     "Scored",
     "Texts",
@@ -44,9 +49,12 @@ __all__ = [
     "rank_candidates",
     "recall",
     "reciprocal_rank",
+    "rerank",
+    "reranker",
     "retriever",
     "singular",
     "train_encoder",
+    "train_reranker",
     "train_retriever",
     "world_scores",
 ]

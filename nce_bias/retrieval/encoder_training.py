@@ -123,7 +123,10 @@ def train_encoder(  # noqa: PLR0913
     """
     config = config or EncoderConfig()
     check_loss(loss)
-    _check(config, loss)
+    check_numbers(config, ("epochs", "batch", "mine_every", "accumulate"), loss)
+    if not 0 <= config.dropout < 1:
+        given = f"got {config.dropout!r}"
+        raise refuse("dropout", given, "a number in [0, 1)", "Pass dropout=0.1, or 0 for none.")
     model = encoder_retriever(
         corpus,
         score,
@@ -281,16 +284,14 @@ def _matrices(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def _check(config: EncoderConfig, loss: Loss) -> None:
-    for name in ("epochs", "batch", "mine_every", "accumulate"):
+def check_numbers(config: Any, counts: Iterable[str], loss: Loss) -> None:
+    """Counts of a configuration, each 1 or more, and a loss that no one q could correct."""
+    for name in counts:
         check_count(name, getattr(config, name))
-    if not 0 <= config.dropout < 1:
-        given = f"got {config.dropout!r}"
-        raise refuse("dropout", given, "a number in [0, 1)", "Pass dropout=0.1, or 0 for none.")
     if getattr(loss, "corrects", False):
         raise refuse(
             "loss",
             f"got {loss.name}, which takes log q off",
             "one that does not correct, such as nb.infonce",
-            "The pool of a batch has no one q; train_retriever draws for each mention alone.",
+            "These candidates have no one q; train_retriever draws for each mention alone.",
         )

@@ -14,7 +14,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
-from nce_bias._checks import check_count
+from nce_bias._checks import check_count, refuse
 from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.texts import Texts
@@ -81,12 +81,24 @@ def encode(
         yield Encoded(block.rows, encoder(model, block.texts))
 
 
-def world_scores(model: Retrieves, mentions: Mentions | Any) -> Iterator[Scored]:
+def world_scores(model: Retrieves | Any, mentions: Mentions | Any) -> Iterator[Scored]:
     """Scores of mentions against the labels of their worlds.
 
     Worlds come in order, the mentions of a world in blocks sorted by length; `rows` of what is
     given counts the mentions given: ``mentions[scored.rows]`` are those scored.
+
+    Raises
+    ------
+    ValueError
+        For a model that reads pairs: it cannot retrieve.
     """
+    if not hasattr(model, "encode_labels"):
+        raise refuse(
+            "model",
+            f"got {type(model).__name__}, which encodes no label alone",
+            "a retriever",
+            "JOINT re-ranks what a retriever found: nb.retrieval.rerank(model, mentions, found).",
+        )
     for first, end in np.unique(check_mentions(mentions).spans, axis=0):
         labels = list(encode(model, mentions.entities, np.arange(first, end), "labels"))
         inside = np.flatnonzero(mentions.spans[:, 0] == first)
@@ -118,7 +130,23 @@ class Ranked(NamedTuple):
     scores: Float[np.ndarray, "n k"]
 
 
-def rank_candidates(model: Retrieves, mentions: Mentions | Any, count: int) -> Ranked:
+def check_candidates(mentions: Mentions | Any, candidates: Any) -> None:
+    """That candidates are those of some mentions, as far as their number tells."""
+    count = len(check_mentions(mentions))
+    if isinstance(candidates, Ranked) and len(candidates.labels) == count:
+        return
+    given = type(candidates).__name__
+    if isinstance(candidates, Ranked):
+        given = f"candidates of {len(candidates.labels)} mentions"
+    raise refuse(
+        "candidates",
+        f"got {given} for {count} mentions",
+        "the Ranked of these mentions",
+        "Pass nb.retrieval.rank_candidates(retriever, mentions, 64).",
+    )
+
+
+def rank_candidates(model: Retrieves | Any, mentions: Mentions | Any, count: int) -> Ranked:
     """Ranks as `rank`, and the `count` best entities of each mention: what a re-ranker reads."""
     shape = len(check_mentions(mentions)), check_count("count", count)
     labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
@@ -132,7 +160,7 @@ def rank_candidates(model: Retrieves, mentions: Mentions | Any, count: int) -> R
     return Ranked(ranks, labels, best)
 
 
-def rank(model: Retrieves, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
+def rank(model: Retrieves | Any, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
     ranks = np.zeros(len(check_mentions(mentions)), int)
     for part in world_scores(model, mentions):

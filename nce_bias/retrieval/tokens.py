@@ -60,10 +60,13 @@ class TokenTexts:
     ids : int `[N]`
     starts : int `[n + 1]`
         Text i is ``ids[starts[i]:starts[i + 1]]``, of one token or more.
+    firsts : int `[n]`, optional
+        Of pairs: how many tokens of each are its first part, of type 0; those behind are of type 1.
     """
 
     ids: Int[np.ndarray, " N"]
     starts: Int[np.ndarray, " n1"]
+    firsts: Int[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -82,7 +85,8 @@ class TokenTexts:
 
     def batch(self, rows: Int[np.ndarray, " B"], length: int) -> Packed:
         """Some texts, none of them longer than `length`."""
-        return packed([self[row] for row in rows], rows, length)
+        types = None if self.firsts is None else self.firsts[rows]
+        return packed([self[row] for row in rows], rows, length, types)
 
     def __getitem__(self, row: Any) -> Int[np.ndarray, " T"]:
         """Ids of one text."""
@@ -104,7 +108,7 @@ def packed(
     texts: Sequence[np.ndarray],
     names: Sequence[int] | np.ndarray,
     length: int,
-    types: Sequence[int] | None = None,
+    types: Sequence[int] | np.ndarray | None = None,
 ) -> Packed:
     """B texts as one batch.
 

@@ -236,12 +236,12 @@ def test_an_interrupted_audit_keeps_what_it_has(problem, monkeypatch):
         return exact(self, *arguments, **options)
 
     monkeypatch.setattr(nb.presets.Preset, "exact", counted)
-    with pytest.warns(UserWarning, match="audit: interrupted; 6 of 10 inputs"):
+    with pytest.warns(UserWarning, match="audit: interrupted; [46] of 10 inputs") as said:
         found = audited(problem, ["in_batch_infonce", "blanc_rendle"])
-    assert {row.name: row.inputs for row in found.rows} == {
-        "in_batch_infonce": 6,
-        "blanc_rendle": 4,
-    }
+    inputs = {row.name: row.inputs for row in found.rows}
+    # two rows run at a time: the other's third block may have been finished, or not
+    assert inputs["blanc_rendle"] == 4 and inputs["in_batch_infonce"] in (4, 6)
+    assert f"{inputs['in_batch_infonce']} of 10" in str(said[0].message)
     assert found.interrupted
     assert "(interrupted: 10 were meant)" in found.how
 
