@@ -163,6 +163,24 @@ def rerank(
     >>> float(np.mean(ranks == 1)), round(float(np.mean(ranks[golds] == 1)), 3)
     (0.5, 0.667)
     """
+    scores = pair_scores(model, mentions, candidates, progress=progress)
+    prior = float(np.asarray(model.prior))
+    if prior != 0:
+        scores = np.where(candidates.labels >= 0, scores + prior * candidates.scores, -np.inf)
+    return reordered(mentions, candidates, scores)
+
+
+def pair_scores(
+    model: Reranker | Any,
+    mentions: Mentions | Any,
+    candidates: Ranked | Any,
+    *,
+    progress: bool = True,
+) -> Float[np.ndarray, "n k"]:
+    """w . h_1 of each mention with each of its candidates, -inf where there is none.
+
+    Arguments and errors as `rerank`, which adds the retriever's share.
+    """
     check_candidates(mentions, candidates)
     _check(model)
     texts = pair_texts(mentions, np.maximum(candidates.labels, 0))
@@ -173,13 +191,16 @@ def rerank(
             scored = np.asarray(_score(model, block.texts))
             found[there[block.rows]] = scored[: len(block.rows)]
             bar.advance(len(block.rows))
-    found = found.reshape(candidates.labels.shape)
-    prior = np.asarray(model.prior)
-    if prior != 0:
-        found = np.where(candidates.labels >= 0, found + prior * candidates.scores, -np.inf)
-    order = np.argsort(-found, axis=1, kind="stable")
-    labels, scores = (np.take_along_axis(a, order, axis=1) for a in (candidates.labels, found))
-    return Ranked(_ranks(mentions, candidates, found), labels, scores)
+    return found.reshape(candidates.labels.shape)
+
+
+def reordered(
+    mentions: Mentions | Any, candidates: Ranked, scores: Float[np.ndarray, "n k"]
+) -> Ranked:
+    """Candidates by other scores of them, best first; ranks as `rerank` says."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    labels, best = (np.take_along_axis(a, order, axis=1) for a in (candidates.labels, scores))
+    return Ranked(_ranks(mentions, candidates, scores), labels, best.astype(np.float32))
 
 
 @eqx.filter_jit

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 import nce_bias as nb
-from analysis.linking.trained import setup
+from analysis.linking.trained import setup, stages
 from analysis.linking.trained.runs import run_all
 from nce_bias.cli.process import own_process
 
@@ -26,6 +26,9 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help='Runs, such as "dual in-batch 0"; may be repeated.')
     ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="A second stage on each run, some 40 min.")
+    ] = False,
     mentions: Annotated[
         int | None, typer.Option(help="Mentions an epoch, to try it: 64 are a step.")
     ] = None,
@@ -48,8 +51,15 @@ def main(
         encoder = nb.text.minilm(max_tokens=setup.TOKENS)
         corpus = nb.retrieval.corpus(nb.data.entity_linking(), encoder, limit=limit, learn=True)
     cells = [by_label[label] for label in only or by_label]
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False)
+
     try:
-        run_all(corpus, design, cells, work, lambda text: console.print(text, highlight=False))
+        run_all(corpus, design, cells, work, say)
+        for cell in cells if rerank else ():
+            if not stages.is_done(work, cell):
+                stages.run(corpus, design, cell, work, say)
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None

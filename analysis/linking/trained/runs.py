@@ -103,11 +103,13 @@ def run(
     found = trained(corpus, design, cell, work)
     seconds = {"training": time.monotonic() - began}
     say(f"  {cell.label}: trained in {seconds['training']:.0f} s, {len(found.losses)} steps")
-    ranks, candidates = {}, {}
+    ranks: dict[str, Any] = {}
+    candidates: dict[str, Any] = {}
     for split in setup.HELD_OUT:
         began = time.monotonic()
         ranked = nb.retrieval.rank_candidates(found.model, corpus[split], setup.CANDIDATES)
-        ranks[split], candidates[split] = ranked.ranks.astype(np.int32), ranked.labels
+        ranks[split] = ranked.ranks.astype(np.int32)
+        candidates |= {f"{split} {name}": part for name, part in ranked._asdict().items()}
         seconds[f"ranking {split}"] = time.monotonic() - began
         hits = ", ".join(f"@{k} {100 * np.mean(ranks[split] <= k):.1f}" for k in setup.AT)
         say(f"  {cell.label}: {split} {hits}, ranked in {seconds[f'ranking {split}']:.0f} s")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import nce_bias as nb
 from analysis import tables
-from nce_bias.retrieval import EncoderConfig
+from nce_bias.retrieval import EncoderConfig, RerankerConfig
 from nce_bias.samplers import Sampler
 
 MINED = 2  # labels mined for each mention: 64 golds and 128 mined entities are a batch's pool
@@ -67,4 +67,24 @@ class Design(tables.Design):
         ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """The second stage: what reads pairs, on what a trained retriever found.
+
+    Attributes
+    ----------
+    depth : int
+        Candidates of each mention, in training and when it is re-ranked.
+    mentions : int
+        Training mentions whose candidates are retrieved, the first of a random order.
+    plan : RerankerConfig
+        Its seed is that of the cell.
+    """
+
+    depth: int = 16
+    mentions: int = 5120
+    plan: RerankerConfig = dataclasses.field(default_factory=RerankerConfig)
+
+
+STAGE = Stage()
 FULL = Design(tuple(SCORES), tuple(NEGATIVES), seeds=1, plan=EncoderConfig())
