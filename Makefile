@@ -27,7 +27,7 @@ BROWSER_STAMP := $(call stamp,$(BROWSER),constraints-browser.txt constraints.txt
 PACKAGE := .venv-package
 PACKAGE_STAMP := $(call stamp,$(PACKAGE),constraints-package.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all test-slow lint format docs bench test-floors test-interop test-browser package install clean distclean
+.PHONY: figures quick results linking test test-all test-docs test-slow lint format docs bench test-floors test-interop test-browser package install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run --jobs $(JOBS)
@@ -63,8 +63,11 @@ docs: $(STAMP)  ## the site, its notebooks executed: build/docs/index.html
 bench: $(STAMP)  ## the numbers of docs/benchmarks.md
 	$(BIN)/python -m analysis.benchmarks.run
 
-test-slow: $(STAMP)  ## the slow tests alone
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow
+test-docs: $(STAMP)  ## every page of the documentation that has code, executed
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "slow and docs"
+
+test-slow: $(STAMP)  ## the other slow tests
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "slow and not docs"
 
 test-floors: $(FLOORS_STAMP)  ## what is computed, against its oracles, with the oldest dependencies
 	$(FLOORS)/bin/python -m pytest --numprocesses auto --dist worksteal -p no:cacheprovider \
