@@ -9,11 +9,18 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames import Table, where
+from analysis.linking.trained import setup
 
 HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
 NAMES = {"dual": "DUAL", "som": "SOM", "bm25": "BM25", "som, frozen": "SOM, frozen"}
+NAMES |= {"minilm": "MiniLM", "title": "title,"}
+ORDERS = {
+    "retriever": "retriever alone",
+    setup.JOINT: "JOINT alone",
+    setup.JOINED: "JOINT and retriever",
+}
 
 
 def recall(results: pathlib.Path = RESULTS) -> str:
@@ -41,12 +48,36 @@ def categories(results: pathlib.Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def two_stages(results: pathlib.Path = RESULTS) -> str:
+    """Accuracy of each order of the candidates, test worlds, micro."""
+    found = pd.read_csv(results / "two_stages.csv")
+    found = where(found, split="test", average="micro")
+    lines = [_row(["run", "order", "unnormalised", "normalised", "− retriever"])]
+    lines.append(_row(["---"] * 5))
+    for which, rows in found.groupby(["score", "negatives", "order"], sort=False):
+        score, kind, order = (str(name) for name in which)
+        over, among = (
+            where(rows, accuracy=name).iloc[0] for name in ("unnormalised", "normalised")
+        )
+        more = "" if order == "retriever" else _interval(over, "difference_", signed=True)
+        values = [_interval(over), _interval(among), more]
+        lines.append(_row([f"{NAMES[score]} {kind}", ORDERS[order], *values]))
+    return "\n".join(lines)
+
+
+def _interval(row: Any, prefix: str = "", *, signed: bool = False) -> str:
+    sign = "+" if signed else ""
+    value, low, high = (f"{100 * row[prefix + k]:{sign}.1f}" for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
 def written(text: str) -> str:
     """The page with all tables as the results have them."""
     for name, made in {
         "recall": recall,
         "differences": differences,
         "categories": categories,
+        "stages": two_stages,
     }.items():
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made()}\n{m[2]}", text, flags=re.S)
@@ -60,9 +91,7 @@ def _table(found: Table, names: tuple[str, ...], *, signed: bool) -> str:
         cells = []
         for metric in METRICS:
             row = where(rows, metric=metric).iloc[0]
-            sign = "+" if signed else ""
-            value, low, high = (f"{100 * row[k]:{sign}.1f}" for k in ("value", "low", "high"))
-            cells.append(f"{value} [{low}, {high}]")
+            cells.append(_interval(row, signed=signed))
         lines.append(_row([" − ".join(pairs), *cells]))
     return "\n".join(lines)
 

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 def folder_of(work: pathlib.Path, cell: Cell) -> pathlib.Path:
     """Where a cell keeps its files."""
-    return work / cell.label.replace(" ", "_")
+    return work / cell.folder
 
 
 def is_done(work: pathlib.Path, cell: Cell) -> bool:

@@ -10,6 +10,8 @@ from analysis import tables
 from nce_bias.retrieval import EncoderConfig, RerankerConfig
 from nce_bias.samplers import Sampler
 
+#: The two orders of a second stage: by the pair's score alone, and with the retriever's in it.
+JOINT, JOINED = "joint", "joint + retriever"
 MINED = 2  # labels mined for each mention: 64 golds and 128 mined entities are a batch's pool
 CANDIDATES = 64  # kept of each mention, for the re-ranker
 AT = (1, 8, 64)
@@ -35,8 +37,13 @@ class Cell(NamedTuple):
 
     @property
     def label(self) -> str:
-        """For files, tables and `--only`."""
+        """For tables and `--only`."""
         return f"{self.score} {self.negatives} {self.seed}"
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its files; that of its second stage is `joint_` and this."""
+        return self.label.replace(" ", "_")
 
 
 @dataclasses.dataclass(frozen=True)

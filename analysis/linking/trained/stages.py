@@ -21,13 +21,10 @@ from nce_bias._files import replacing
 from nce_bias.retrieval import Ranked
 from nce_bias.retrieval.reranker import pair_scores, reordered
 
-#: Names of the two orders.
-JOINT, JOINED = "joint", "joint + retriever"
-
 
 def folder_of(work: pathlib.Path, cell: Cell) -> pathlib.Path:
     """Where the second stage of a cell keeps its files."""
-    return work / f"joint_{cell.label.replace(' ', '_')}"
+    return work / f"joint_{cell.folder}"
 
 
 def is_done(work: pathlib.Path, cell: Cell) -> bool:
@@ -93,11 +90,11 @@ def run(
         kept = Ranked(kept.ranks, kept.labels[:, : stage.depth], kept.scores[:, : stage.depth])
         alone = pair_scores(trained.model, corpus[split], kept)
         joined = alone + prior * np.where(kept.labels >= 0, kept.scores, 0)
-        for name, scores in ((JOINT, alone), (JOINED, joined)):
+        for name, scores in ((setup.JOINT, alone), (setup.JOINED, joined)):
             ranks[f"{split} {name}"] = reordered(corpus[split], kept, scores).ranks.astype(np.int32)
         ranks[f"{split} retrieved"] = (kept.labels == corpus[split].labels[:, None]).any(axis=1)
         seconds[f"re-ranking {split}"] = took() - began
-        hits = np.mean(ranks[f"{split} {JOINED}"] == 1)
+        hits = np.mean(ranks[f"{split} {setup.JOINED}"] == 1)
         say(f"  {folder.name}: {split} @1 {100 * hits:.1f}")
     with replacing(folder / "ranks.npz") as file:
         losses = trained.losses.astype(np.float32)

@@ -17,8 +17,9 @@ import typer
 
 import nce_bias as nb
 from analysis import tables
+from analysis.frames import where
 from analysis.linking import tables as linking
-from analysis.linking.trained import setup
+from analysis.linking.trained import baselines, setup
 from analysis.linking.trained.setup import Cell
 
 HERE = pathlib.Path(__file__).parent
@@ -40,7 +41,7 @@ def keep(folder: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
 
 def kept(out: pathlib.Path = RESULTS) -> list[Cell]:
     """Runs of the design whose files are there."""
-    names = {cell.label.replace(" ", "_"): cell for cell in setup.FULL.cells}
+    names = {cell.folder: cell for cell in setup.FULL.cells}
     return [cell for name, cell in names.items() if (out / name / "about.json").is_file()]
 
 
@@ -53,9 +54,12 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
             ]
             for score, kind in BESIDES
         }
+    with np.load(out / "baselines.npz", allow_pickle=False) as file:
+        for name in (baselines.SENSE, baselines.PLAIN):
+            found["minilm" if name == baselines.PLAIN else "title", name] = file[f"{split} {name}"]
     by_kind: dict[tuple[str, str], list[np.ndarray]] = {}
     for cell in kept(out):
-        with np.load(out / cell.label.replace(" ", "_") / "ranks.npz", allow_pickle=False) as file:
+        with np.load(out / cell.folder / "ranks.npz", allow_pickle=False) as file:
             by_kind.setdefault((cell.score, cell.negatives), []).append(file[split])
     return found | {kind: np.stack(some) for kind, some in by_kind.items()}
 
@@ -75,13 +79,41 @@ def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def two_stages(worlds: dict[str, list[str]], out: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
+    """Accuracy of each order of the candidates, over all mentions and over those retrieved.
+
+    `value` is the accuracy; `difference` is to the retriever's own order, mentions paired.
+    """
+    rows = []
+    for cell, split in itertools.product(kept(out), setup.HELD_OUT):
+        second, first = out / f"joint_{cell.folder}", out / cell.folder
+        if not second.is_dir():
+            continue
+        with np.load(second / "ranks.npz", allow_pickle=False) as file:
+            orders = {name: file[f"{split} {name}"] for name in (setup.JOINT, setup.JOINED)}
+            retrieved = file[f"{split} retrieved"]
+        with np.load(first / "ranks.npz", allow_pickle=False) as file:
+            orders = {"retriever": file[split]} | orders
+        for kind, some in {"unnormalised": slice(None), "normalised": retrieved}.items():
+            of = np.array(worlds[split])[some]
+            for order, found in orders.items():
+                table = nb.retrieval.evaluate(found[some], of, at=[1])
+                more = nb.retrieval.compare(found[some], orders["retriever"][some], of, at=[1])
+                names = ("value", "low", "high", "standard_error")
+                table[[f"difference_{name}" for name in names]] = more[list(names)]
+                about = cell._asdict() | {"split": split, "accuracy": kind, "order": order}
+                table = where(table, metric="recall@1").drop(columns="metric")
+                rows += [about | row for row in table.to_dict("records")]
+    return rows
+
+
 def write(data: Any, out: pathlib.Path = RESULTS) -> None:
     """All tables."""
     worlds = {split: [m.world for m in data.mentions[split]] for split in setup.HELD_OUT}
     found = {split: ranks(split, out) for split in setup.HELD_OUT}
     seconds = []
     for cell in kept(out):
-        about = json.loads((out / cell.label.replace(" ", "_") / "about.json").read_text())
+        about = json.loads((out / cell.folder / "about.json").read_text())
         times = {name.replace(" ", "_"): value for name, value in about["seconds"].items()}
         seconds.append(cell._asdict() | times | {"peak_gib": about["peak_gib"]})
     tables.write(
@@ -90,6 +122,7 @@ def write(data: Any, out: pathlib.Path = RESULTS) -> None:
             "recall": linking.recall(found, worlds),
             "differences": differences(found["test"], worlds["test"]),
             "categories": linking.categories(found["test"], data),
+            "two_stages": two_stages(worlds, out),
             "seconds": seconds,
         },
         setup.FULL,
@@ -99,15 +132,21 @@ def write(data: Any, out: pathlib.Path = RESULTS) -> None:
     )
 
 
+def keep_all(work: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
+    """What is kept of every finished run in a folder."""
+    for folder in sorted(work.iterdir()):
+        if (folder / "about.json").is_file():
+            keep(folder, out)
+
+
 def main(
     work: Annotated[
         pathlib.Path | None, typer.Option(help="A folder of runs whose files are to be kept.")
     ] = None,
 ) -> None:
     """Keep the finished runs of a work folder, and make the tables."""
-    for folder in sorted(work.iterdir()) if work else []:
-        if (folder / "about.json").is_file():
-            keep(folder)
+    if work:
+        keep_all(work)
     write(nb.data.entity_linking())
 
 
