@@ -12,9 +12,9 @@ import nce_bias
 from nce_bias.cli._audit import audit
 from nce_bias.cli._compare import compare
 from nce_bias.cli._presets import presets
+from nce_bias.cli.errors import debugging
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: the same on every terminal, and easy to copy from
@@ -39,6 +39,9 @@ def main(
             "--version", callback=_show_version, is_eager=True, help="Show the version and stop."
         ),
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, before COMMAND.")
+    ] = False,
 ) -> None:
     """Exact bias of contrastive losses against cross entropy.
 
@@ -46,6 +49,7 @@ def main(
     Example:
       $ nce-bias audit --help
     """  # noqa: D301 (click reads \b: keep these lines as they are)
+    debugging.set(debug)
 
 
 __all__ = ["app"]

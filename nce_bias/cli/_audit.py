@@ -13,6 +13,7 @@ from nce_bias.cli.arrays import load_array, load_integers
 from nce_bias.cli.errors import check_known, fail, remarks
 from nce_bias.cli.negatives import DRAWN, make_sampler
 from nce_bias.cli.process import own_process
+from nce_bias.cli.records import echo_records
 from nce_bias.losses import LOSSES
 from nce_bias.presets import COMMON, PRESETS
 from nce_bias.problem import Problem
@@ -76,6 +77,9 @@ def audit(  # noqa: PLR0913 (each is an option of the command)
     report: Annotated[
         File, typer.Option(metavar="OUT.html", help="Write a page with figures there.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write records and remarks, not a table.")
+    ] = False,
 ) -> None:
     """Which convention of published code is least biased on your own scores.
 
@@ -107,7 +111,11 @@ def audit(  # noqa: PLR0913 (each is an option of the command)
         found = run(problem, sizes, asked, inputs, draws=draws, key=seed)
     except ValueError as error:
         fail(str(error))
-    typer.echo(repr(found))
+    if as_json:
+        rows = [row.record() for row in found.rows]
+        echo_records({"how": found.how, "rows": rows, "remarks": [str(r) for r in found.remarks]})
+    else:
+        typer.echo(repr(found))
     _write(found, csv, report)
     if found.interrupted:
         fail(f"interrupted: {found.how}")

@@ -13,6 +13,7 @@ from nce_bias.cli.arrays import load_array
 from nce_bias.cli.errors import check_known, fail, remarks
 from nce_bias.cli.negatives import DRAWN, make_sampler
 from nce_bias.cli.process import own_process
+from nce_bias.cli.records import echo_records
 from nce_bias.engine._exact import exact
 from nce_bias.engine._monte_carlo import monte_carlo
 from nce_bias.engine.moments import Moments
@@ -79,6 +80,7 @@ def compare(  # noqa: PLR0913 (each is an option of the command)
         pathlib.Path | None,
         typer.Option(metavar="OUT.png", help="Draw it there (.png, .pdf or .svg)."),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write records, not a table.")] = False,
 ) -> None:
     """Compare kinds of negatives on your own scores and population.
 
@@ -121,7 +123,7 @@ def compare(  # noqa: PLR0913 (each is an option of the command)
     except KeyboardInterrupt:
         stopped = f"interrupted after {len(rows)} of {len(samplers) * len(losses)} rows"
     if rows:
-        _report(rows, problem, csv, plot)
+        _report(rows, problem, csv, plot, as_json)
     if stopped:
         fail(stopped)
 
@@ -183,11 +185,15 @@ def _report(
     problem: Problem,
     csv: pathlib.Path | None,
     plot: pathlib.Path | None,
+    as_json: bool,
 ) -> None:
     import pandas as pd
 
     table = pd.DataFrame(rows)
-    _print_table(table, problem)
+    if as_json:
+        echo_records(rows)
+    else:
+        _print_table(table, problem)
     try:
         if csv is not None:
             table.to_csv(csv, index=False)

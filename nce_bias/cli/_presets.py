@@ -1,7 +1,5 @@
 """``nce-bias presets``: the named conventions, one of them or all."""
 
-import json
-import math
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +7,7 @@ import typer
 from nce_bias._progress import track
 from nce_bias.cli.errors import check_known, fail, remarks
 from nce_bias.cli.process import own_process
+from nce_bias.cli.records import echo_records
 from nce_bias.presets import FAMILIES, Convention, convention
 from nce_bias.presets._table import NUMBERS, chosen, computed, words_of
 
@@ -57,17 +56,11 @@ def presets(
         for record, row in zip(records, track(rows, "computing"), strict=True):
             record |= {"m": wanted} | computed(row, None, wanted)
     if as_json:
-        known = [{key: _finite(value) for key, value in record.items()} for record in records]
-        typer.echo(json.dumps(known if name is None else known[0], indent=2, ensure_ascii=False))
+        echo_records(records if name is None else records[0])
     elif name is None:
         _print_table(records)
     else:
         typer.echo(_card(rows[0], records[0]))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _card(row: Convention, record: dict[str, Any]) -> str:

@@ -1,6 +1,12 @@
-"""How the command line refuses: one line that names what is wrong and what to do, exit code 2."""
+"""How the command line refuses: one line that names what is wrong and what to do, exit code 2.
+
+What nobody foresaw ends in a paragraph and exit code 1. ``nce-bias --debug COMMAND`` shows the
+traceback of either.
+"""
 
 import contextlib
+import contextvars
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
@@ -10,17 +16,43 @@ import typer
 from nce_bias._gate import UnusualInput
 
 USAGE = 2  # exit code, as for an unknown option
+UNFORESEEN = 1
+
+
+#: Whether tracebacks were asked for: said once, before the command.
+debugging = contextvars.ContextVar("debugging", default=False)
 
 
 def fail(message: str) -> NoReturn:
     """Say `message` on standard error, in one line, and stop with exit code 2."""
+    if debugging.get():
+        traceback.print_exc()
     typer.echo(f"nce-bias: {' '.join(message.split())}", err=True)
     raise typer.Exit(USAGE)
 
 
+def unforeseen(error: Exception) -> NoReturn:
+    """Say what happened in a paragraph, and stop with exit code 1."""
+    if debugging.get():
+        traceback.print_exc()
+    said = " ".join(str(error).split()) or "it says nothing of itself"
+    if isinstance(error, MemoryError):
+        what = "the memory is not enough. Give fewer inputs, or smaller arrays."
+    else:
+        what = (
+            "Nothing above is wrong, but the command could not go on, and this should not happen: "
+            "please report it with the traceback, which nce-bias --debug COMMAND ... shows."
+        )
+    typer.echo(f"nce-bias: {type(error).__name__}: {said}\n{what}", err=True)
+    raise typer.Exit(UNFORESEEN)
+
+
 @contextlib.contextmanager
 def remarks() -> Iterator[None]:
-    """Within, a word about an unusual input is one line on standard error, said once."""
+    """Within, a word about an unusual input is one line on standard error, said once.
+
+    An error that no command foresees is a paragraph (`unforeseen`).
+    """
     said: set[str] = set()
     show = warnings.showwarning
 
@@ -35,7 +67,12 @@ def remarks() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", UnusualInput)
         warnings.showwarning = say
-        yield
+        try:
+            yield
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            unforeseen(error)
 
 
 def check_known(option: str, value: str, known: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
 * **most frequent sense**: among entities of the mention's title the one that tagged text has most
   often (`count`), then all others. It knows how often each entity is used, which a zero-shot
   system does not.
-* **MiniLM as it comes**: cosines of the sentence vectors of context and "title : definition".
+* **MiniLM as it comes**: cosines of the sentence vectors of the context, with brackets around the
+  mention, and "title : definition".
 
 A rank counts ties against the gold.
 """
@@ -41,7 +42,7 @@ def most_frequent(data: nb.data.EntityLinking, split: str) -> np.ndarray:
 
 def as_it_comes(data: nb.data.EntityLinking, split: str, encoder: nb.text.Bert) -> np.ndarray:
     """Ranks by the cosine of sentence vectors."""
-    mentions = encoder.sentence([mention.context for mention in data.mentions[split]])
+    mentions = encoder.sentence([f"{m.left} [{m.text}] {m.right}" for m in data.mentions[split]])
     spans, ranks = data.candidates(split), np.zeros(len(mentions), int)
     for first, end in np.unique(spans, axis=0):
         entities = encoder.sentence([e.description for e in data.entities[first:end]])
