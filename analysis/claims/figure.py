@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import textwrap
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
@@ -71,6 +72,11 @@ PANELS = {
 }
 
 
+#: A page that shows the sheet stays below one megabyte.
+DPI = 120
+WRAP = 44  # characters of a title above one panel
+
+
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``claims.png`` from ``claims.csv`` and the table of each claim."""
     (claims,) = read(results, "claims")
@@ -78,9 +84,10 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     fig, axes = plot.figure(rows, COLUMNS, width=COLUMNS * PANEL[0], height=rows * PANEL[1] + 0.5)
     for ax, claim in zip(axes.flat, claims.itertuples(), strict=False):
         _panel(ax, PANELS[claim.claim], read(results, claim.claim)[0])
+        who = f"{claim.paper.split(',')[0]} {claim.year}: {claim.verdict}"
         with plot.style():
             ax.set_title(
-                f"{claim.title}\n{claim.paper.split(',')[0]} {claim.year}: {claim.verdict}",
+                f"{claim.title}\n{textwrap.fill(who, WRAP)}",
                 fontsize=7,
                 color=plot.VERDICT_COLOURS[claim.verdict],
             )
@@ -89,7 +96,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     counts = claims["verdict"].value_counts()
     said = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in plot.VERDICT_COLOURS)
     plot.finding(fig, f"{len(claims)} published claims, computed exactly: {said}")
-    return [plot.save(fig, out / "claims.png")]
+    return [plot.save(fig, out / "claims.png", dpi=DPI)]
 
 
 def _panel(ax: Axes, panel: Panel, table: Table) -> None:

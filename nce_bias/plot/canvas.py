@@ -72,9 +72,10 @@ def finding(fig: Figure, text: str, *, fontsize: float | int | None = None) -> T
         return fig.suptitle(text, x=0.01, ha="left", **size)
 
 
-def save(fig: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
-    r"""Write a figure at 200 dpi, without date or version: the same figure is the same bytes.
+def save(fig: Figure, path: str | os.PathLike[str], *, dpi: int = DPI) -> pathlib.Path:
+    r"""Write a figure, without date or version: the same figure is the same bytes.
 
+    A .png has 200 dots an inch unless told otherwise: a sheet of many panels needs fewer.
     A .pgf is read into a LaTeX paper by ``\input`` and takes its type; making one needs LaTeX.
 
     Raises ValueError for a suffix other than .png, .pdf, .svg and .pgf, and for a .pgf where
@@ -89,7 +90,7 @@ def save(fig: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
     with style():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            fig.savefig(path, dpi=DPI, metadata=FORMATS[path.suffix.lower()])
+            fig.savefig(path, dpi=dpi, metadata=FORMATS[path.suffix.lower()])
         except RuntimeError as error:
             if path.suffix.lower() != ".pgf":
                 raise
