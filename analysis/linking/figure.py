@@ -1,13 +1,18 @@
-"""Recall by negatives and score, the mixing curve, bias along training, bias against recall."""
+"""Recall by negatives and score, the mixing curve, bias along training, bias against recall.
+
+And the recall of encoders that learn, from the tables of `analysis.linking.trained`.
+"""
 
 import pathlib
 
 import numpy as np
 
 from analysis.frames import Table, read, where
+from analysis.linking.trained import figure as trained
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parent / "points"
+TRAINED = pathlib.Path(__file__).parent / "trained" / "results"
 
 SCORES = {
     score: (label, plot.SCORE_COLOURS[score], marker)
@@ -49,6 +54,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
         made.append(mixing(recall, moments, out))
         scatter, correlation = read(folder, "scatter", "correlation")
         made.append(against_recall(scatter, correlation, out))
+        made += trained.draw(TRAINED, out)
     return made
 
 

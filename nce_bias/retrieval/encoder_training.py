@@ -204,7 +204,8 @@ class _Plan:
             return None
         coming = self.coming(epoch, done, self.config.mine_every)
         seed = self.seed(epoch, done)
-        found = mine_negatives(model, coming, self.sampler, self.loss, seed=seed)
+        given = model, coming, self.sampler, self.loss
+        found = mine_negatives(*given, seed=seed, progress=False)
         filled = self.unmined()
         jax.tree.map(lambda into, part: into.__setitem__(slice(len(part)), part), filled, found)
         return filled

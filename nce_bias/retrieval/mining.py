@@ -46,7 +46,7 @@ class Mined(eqx.Module):
     offsets: Float[np.ndarray, "n K"]
 
 
-def mine_negatives(
+def mine_negatives(  # noqa: PLR0913
     model: Retrieves,
     mentions: Mentions | Any,
     sampler: Sampler,
@@ -54,6 +54,7 @@ def mine_negatives(
     *,
     seed: int,
     distinct: bool = True,
+    progress: bool = True,
 ) -> Mined:
     """Draw the candidates of an epoch.
 
@@ -71,6 +72,8 @@ def mine_negatives(
         A label drawn twice for one mention (by two parts of a sum, or with replacement) is
         replaced by one drawn uniformly from the rest, with its offset kept. A sampler that gives
         the gold keeps it.
+    progress : bool
+        Show a bar on a terminal.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def mine_negatives(
     mined = Mined(np.empty(shape, np.int32), np.empty(shape, bool), np.empty(shape, np.float32))
     key = jax.random.key(seed)
     reads_scores = getattr(sampler, "reads_scores", True)
-    blocks = _scored(model, mentions, places) if reads_scores else _unscored(mentions)
+    blocks = _scored(model, mentions, places, progress) if reads_scores else _unscored(mentions)
     for some, scores in blocks:
         count = len(some)
         filled = np.resize(some, INPUTS)  # whole blocks: one shape compiles
@@ -111,10 +114,10 @@ def mine_negatives(
 
 
 def _scored(
-    model: Retrieves, mentions: Mentions, places: np.ndarray
+    model: Retrieves, mentions: Mentions, places: np.ndarray, progress: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Up to `INPUTS` mentions and their scores of the whole label space, -inf outside the world."""
-    for part in world_scores(model, mentions):
+    for part in world_scores(model, mentions, progress=progress):
         scores = np.full((INPUTS, len(mentions.space)), -np.inf, np.float32)
         begin = places[part.first]
         scores[: len(part.rows), begin : begin + part.scores.shape[1]] = part.scores

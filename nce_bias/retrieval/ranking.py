@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nce_bias._checks import check_count, refuse
+from nce_bias._progress import Bar
 from nce_bias.retrieval._corpus import Mentions, check_mentions
 from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.texts import Texts
@@ -81,11 +82,14 @@ def encode(
         yield Encoded(block.rows, encoder(model, block.texts))
 
 
-def world_scores(model: Retrieves | Any, mentions: Mentions | Any) -> Iterator[Scored]:
+def world_scores(
+    model: Retrieves | Any, mentions: Mentions | Any, *, progress: bool = False
+) -> Iterator[Scored]:
     """Scores of mentions against the labels of their worlds.
 
     Worlds come in order, the mentions of a world in blocks sorted by length; `rows` of what is
-    given counts the mentions given: ``mentions[scored.rows]`` are those scored.
+    given counts the mentions given: ``mentions[scored.rows]`` are those scored. With `progress` a
+    bar counts the texts that are encoded.
 
     Raises
     ------
@@ -99,16 +103,23 @@ def world_scores(model: Retrieves | Any, mentions: Mentions | Any) -> Iterator[S
             "a retriever",
             "JOINT re-ranks what a retriever found: nb.retrieval.rerank(model, mentions, found).",
         )
-    for first, end in np.unique(check_mentions(mentions).spans, axis=0):
-        labels = list(encode(model, mentions.entities, np.arange(first, end), "labels"))
-        inside = np.flatnonzero(mentions.spans[:, 0] == first)
-        for block in encode(model, mentions.texts, mentions.rows[inside], "inputs"):
-            scores = np.empty((len(block.rows), end - first), np.float32)
-            # all blocks are dispatched before the first is waited for
-            parts = [_against(model, block.columns, label.columns) for label in labels]
-            for label, part in zip(labels, parts, strict=True):
-                scores[:, label.rows] = np.asarray(part)[: len(block.rows), : len(label.rows)]
-            yield Scored(inside[block.rows], int(first), scores)
+    worlds = np.unique(check_mentions(mentions).spans, axis=0)
+    texts = int(np.sum(worlds[:, 1] - worlds[:, 0])) + len(mentions)
+    with Bar(texts, "scoring", enabled=progress) as bar:
+        for first, end in worlds:
+            labels = []
+            for label in encode(model, mentions.entities, np.arange(first, end), "labels"):
+                labels.append(label)
+                bar.advance(len(label.rows))
+            inside = np.flatnonzero(mentions.spans[:, 0] == first)
+            for block in encode(model, mentions.texts, mentions.rows[inside], "inputs"):
+                scores = np.empty((len(block.rows), end - first), np.float32)
+                # all blocks are dispatched before the first is waited for
+                parts = [_against(model, block.columns, label.columns) for label in labels]
+                for label, part in zip(labels, parts, strict=True):
+                    scores[:, label.rows] = np.asarray(part)[: len(block.rows), : len(label.rows)]
+                bar.advance(len(block.rows))
+                yield Scored(inside[block.rows], int(first), scores)
 
 
 class Ranked(NamedTuple):
@@ -146,12 +157,14 @@ def check_candidates(mentions: Mentions | Any, candidates: Any) -> None:
     )
 
 
-def rank_candidates(model: Retrieves | Any, mentions: Mentions | Any, count: int) -> Ranked:
+def rank_candidates(
+    model: Retrieves | Any, mentions: Mentions | Any, count: int, *, progress: bool = True
+) -> Ranked:
     """Ranks as `rank`, and the `count` best entities of each mention: what a re-ranker reads."""
     shape = len(check_mentions(mentions)), check_count("count", count)
     labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
     ranks = np.zeros(shape[0], int)
-    for part in world_scores(model, mentions):
+    for part in world_scores(model, mentions, progress=progress):
         ranks[part.rows] = _ranks(part, mentions)
         order = np.argsort(-part.scores, axis=1, kind="stable")[:, :count]
         held = order.shape[1]
@@ -160,10 +173,12 @@ def rank_candidates(model: Retrieves | Any, mentions: Mentions | Any, count: int
     return Ranked(ranks, labels, best)
 
 
-def rank(model: Retrieves | Any, mentions: Mentions | Any) -> Int[np.ndarray, " n"]:
+def rank(
+    model: Retrieves | Any, mentions: Mentions | Any, *, progress: bool = True
+) -> Int[np.ndarray, " n"]:
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
     ranks = np.zeros(len(check_mentions(mentions)), int)
-    for part in world_scores(model, mentions):
+    for part in world_scores(model, mentions, progress=progress):
         ranks[part.rows] = _ranks(part, mentions)
     return ranks
 

@@ -173,7 +173,8 @@ class _Epochs:
 
     def mine(self, model: Retriever, epoch: int) -> Mined:
         """Candidates of an epoch's mentions, drawn with the model at its start."""
-        return mine_negatives(model, self.of(epoch), self.sampler, self.loss, seed=self.seed(epoch))
+        given = model, self.of(epoch), self.sampler, self.loss
+        return mine_negatives(*given, seed=self.seed(epoch), progress=False)
 
     def unmined(self) -> Mined:
         """Arrays of the shapes of what is mined."""

@@ -284,11 +284,13 @@ def test_figures_are_drawn_from_the_tables(tmp_path: pathlib.Path) -> None:
     made = figure.draw(RESULTS, tmp_path)
     assert [path.name for path in made] == [
         "linking.png", "linking_bias.png", "linking_mixing.png", "linking_scatter.png",
+        "linking_trained.png",
     ]  # fmt: skip
+    pages = PAGE.read_text() + (FOLDER / "trained" / "README.md").read_text()
     for path in made:
         assert path.stat().st_size > 20_000
         assert (ROOT / "figures" / path.name).is_file()
-        assert f"../../figures/{path.name}" in PAGE.read_text()
+        assert f"../figures/{path.name}" in pages
 
 
 def test_the_scatter_shows_every_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

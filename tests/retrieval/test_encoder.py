@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import equinox as eqx
@@ -340,6 +344,45 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert same(train(corpus, tmp_path), whole)
     other = train(corpus, config=dataclasses.replace(CONFIG, seed=4))
     assert not same(other, whole)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from tests.retrieval import test_encoder, tiny_bert
+from tests.retrieval import tiny_linking as tiny
+import nce_bias as nb
+from nce_bias.train import loop
+class Killing(loop.Bar):
+    def advance(self, steps=1, note=None):
+        super().advance(steps)
+        if self._done == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+loop.Bar = Killing
+tiny.small_blocks(setattr)
+encoder = tiny_bert.encoder(pathlib.Path(sys.argv[1]))
+corpus = nb.retrieval.corpus(tiny.data(), encoder, learn=True)
+test_encoder.train(corpus, sys.argv[2], every=3)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bits(
+    corpus: nb.retrieval.Corpus, folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """SIGKILL in step 4, of which nothing is kept: from step 3 on, which was mined at step 2."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path)],
+        cwd=pathlib.Path(nb.__file__).parents[1],
+        env=os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    seen, update = [], loop.update
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "update", lambda *given: (seen.append(1), update(*given))[1])
+        assert same(train(corpus, tmp_path, every=3), train(corpus, every=3))
+    assert len(seen) == 3 + 6
 
 
 def test_a_run_learns_and_takes_each_mention_once(corpus: nb.retrieval.Corpus) -> None:

@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
 NAMES = {"dual": "DUAL", "som": "SOM", "bm25": "BM25", "som, frozen": "SOM, frozen"}
+NAMES |= {f"{score} + joint": f"{NAMES[score]} + JOINT" for score in ("dual", "som")}
 NAMES |= {"minilm": "MiniLM", "title": "title,"}
 ORDERS = {
     "retriever": "retriever alone",

@@ -56,11 +56,17 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
         }
     with np.load(out / "baselines.npz", allow_pickle=False) as file:
         for name in (baselines.SENSE, baselines.PLAIN):
-            found["minilm" if name == baselines.PLAIN else "title", name] = file[f"{split} {name}"]
+            score = "minilm" if name == baselines.PLAIN else "title"
+            found[score, name] = file[f"{split} {name}"][None]
     by_kind: dict[tuple[str, str], list[np.ndarray]] = {}
     for cell in kept(out):
         with np.load(out / cell.folder / "ranks.npz", allow_pickle=False) as file:
             by_kind.setdefault((cell.score, cell.negatives), []).append(file[split])
+    for cell in kept(out):
+        if (out / f"joint_{cell.folder}").is_dir():
+            with np.load(out / f"joint_{cell.folder}" / "ranks.npz", allow_pickle=False) as file:
+                both = by_kind.setdefault((f"{cell.score} + joint", cell.negatives), [])
+                both.append(file[f"{split} {setup.JOINED}"])
     return found | {kind: np.stack(some) for kind, some in by_kind.items()}
 
 
@@ -69,7 +75,9 @@ def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
     rows = []
     trained = [kind for kind in kinds if kind[0] in setup.SCORES]
     for a, b in itertools.product(trained, kinds):
-        if a == b or (b in trained and (a[0] != b[0] or b[1] not in ("in-batch", "random"))):
+        other_score = b in trained and a[0] != b[0]
+        not_a_base = b in trained and b[1] not in ("in-batch", "random")
+        if a == b or b[0].endswith("+ joint") or other_score or not_a_base:
             continue
         table = nb.retrieval.compare(kinds[a], kinds[b], worlds, at=setup.AT)
         about = dict(
@@ -107,13 +115,13 @@ def two_stages(worlds: dict[str, list[str]], out: pathlib.Path = RESULTS) -> lis
     return rows
 
 
-def write(data: Any, out: pathlib.Path = RESULTS) -> None:
-    """All tables."""
+def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS) -> None:
+    """All tables, from the ranks in `source`."""
     worlds = {split: [m.world for m in data.mentions[split]] for split in setup.HELD_OUT}
-    found = {split: ranks(split, out) for split in setup.HELD_OUT}
+    found = {split: ranks(split, source) for split in setup.HELD_OUT}
     seconds = []
-    for cell in kept(out):
-        about = json.loads((out / cell.folder / "about.json").read_text())
+    for cell in kept(source):
+        about = json.loads((source / cell.folder / "about.json").read_text())
         times = {name.replace(" ", "_"): value for name, value in about["seconds"].items()}
         seconds.append(cell._asdict() | times | {"peak_gib": about["peak_gib"]})
     tables.write(
@@ -122,11 +130,11 @@ def write(data: Any, out: pathlib.Path = RESULTS) -> None:
             "recall": linking.recall(found, worlds),
             "differences": differences(found["test"], worlds["test"]),
             "categories": linking.categories(found["test"], data),
-            "two_stages": two_stages(worlds, out),
+            "two_stages": two_stages(worlds, source),
             "seconds": seconds,
         },
         setup.FULL,
-        runs=[cell.label for cell in kept(out)],
+        runs=[cell.label for cell in kept(source)],
         source=data.source,
         licence=data.licence,
     )

@@ -1,0 +1,85 @@
+"""Recall of trained encoders and of both stages, beside words alone and frozen heads."""
+
+import pathlib
+
+import numpy as np
+
+from analysis.frames import Table, read, where
+from nce_bias import plot
+
+POINTS = pathlib.Path(__file__).parents[1] / "points"
+METRICS = ("recall@1", "recall@8", "recall@64")
+SCORES = {"dual": "DUAL", "som": "SOM"}
+PUBLISHED = SCORES | {"multi8": "MULTI-8"}
+#: Names of what is compared with, in the order of the rows.
+BESIDES = {
+    ("bm25", "title ten times"): "BM25, title ten times",
+    ("title", "most frequent sense"): "most frequent sense of the title",
+    ("minilm", "as it comes"): "MiniLM as it comes",
+    ("som, frozen", "mixed-50"): "SOM, frozen, mixed-50",
+}
+KINDS = {"random": "uniform", "mixed": "mixed", "hard": "hard", "in-batch": "cross_entropy"}
+
+
+def rows_of(recall: Table) -> dict[tuple[str, str], str]:
+    """What is shown, from above: keys of the table and their names."""
+    there = list(dict.fromkeys(zip(recall["score"], recall["negatives"], strict=True)))
+    trained = [key for key in there if key[0] in SCORES]
+    second = [key for key in there if key[0].endswith("+ joint")]
+    names = {key: f"{SCORES[key[0]]}, trained, {key[1]}" for key in trained}
+    names |= {key: f"{SCORES[key[0].split(' ')[0]]} {key[1]}, re-ranked" for key in second}
+    return {key: name for key, name in BESIDES.items() if key in there} | names
+
+
+def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
+    """Draw ``linking_trained.png`` from ``recall.csv`` and the published points."""
+    (recall,) = read(results, "recall")
+    (published,) = read(POINTS, "zhang_stratos_2021_zeshel")
+    shown = where(recall, split="test", average="micro")
+    names = rows_of(shown)
+    fig, axes = plot.figure(1, 4, width=10.4, height=0.9 + 0.24 * len(names))
+    with plot.style():
+        for ax, metric in zip(axes.flat, METRICS, strict=False):
+            some = where(shown, metric=metric).set_index(["score", "negatives"])
+            for place, key in enumerate(names):
+                row = 100 * some.loc[[key], ["value", "low", "high"]].iloc[0]
+                joint = key[0].endswith("+ joint")
+                kind = KINDS.get(key[1]) if key not in BESIDES else None
+                ax.errorbar(
+                    row["value"],
+                    -place,
+                    xerr=[[row["value"] - row["low"]], [row["high"] - row["value"]]],
+                    fmt="D" if joint else "o",
+                    color=plot.GREY if kind is None else plot.COLOURS[kind],
+                    mfc="white" if kind is None else None,
+                    capsize=1.5,
+                    linewidth=0.9,
+                )
+            ax.set_yticks(-np.arange(len(names)), [""] * len(names))
+            ax.set_title(metric)
+            ax.set_xlabel("test mentions linked (%)")
+            ax.grid(axis="y", visible=False)
+        axes.flat[0].set_yticks(-np.arange(len(names)), list(names.values()))
+        last = axes.flat[3]
+        for score, part in published.groupby("score"):
+            colour = plot.SCORE_COLOURS[str(score)]
+            last.plot(part["hard_share"], part["recall64"], color=colour, marker="o", label=score)
+        lines = {str(line.get_label()): line for line in last.lines}
+        plot.direct_labels(lines, PUBLISHED)
+        last.set_title("published: ZeShEL, recall@64")
+        last.set_xlabel("share of hard negatives (%)")
+        plot.finding(fig, finding(shown), fontsize=9)
+    return [plot.save(fig, out / "linking_trained.png")]
+
+
+def finding(shown: Table) -> str:
+    """The title, with the numbers of the table."""
+    first = where(shown, metric="recall@1").set_index(["score", "negatives"])["value"]
+    trained = {key: value for key, value in first.items() if key[0] in SCORES}
+    best = max(trained, key=trained.__getitem__)
+    said = (
+        f"An encoder that learns links {100 * trained[best]:.0f} % of the mentions at once "
+        f"({best[1]} negatives), words alone {100 * first['bm25', 'title ten times']:.0f} %"
+    )
+    second = [value for key, value in first.items() if key[0].endswith("+ joint")]
+    return said + (f", both stages {100 * max(second):.0f} %" if second else "")
