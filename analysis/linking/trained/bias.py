@@ -1,10 +1,10 @@
 """Exact bias of a finished run: ``python -m analysis.linking.trained.bias --work DIR``.
 
-In score space, of the kinds of negatives that `analysis.linking` measures, m = 63, over all entities
-of the test worlds, for the same mentions and with the observed gold as population: how far the gradient of each
-kind would be from cross entropy's for a model that was trained so. Step 0 is MiniLM before any
-training. Over parameters nothing is measured: that takes a backward pass of the encoder over a
-whole world for each kind and each mention.
+In score space, of the kinds of negatives that `analysis.linking` measures, m = 63, over all
+entities of the test worlds, for the same mentions and with the observed gold as population: how far
+the gradient of each kind would be from cross entropy's for a model that was trained so. Beside it
+MiniLM before any training. Over parameters nothing is measured: that takes a backward pass of the
+encoder over a whole world for each kind and each mention.
 """
 
 from __future__ import annotations
