@@ -38,6 +38,7 @@ html_title = f"nce-bias {release}"
 html_copy_source = False
 html_static_path = ["_static"]
 html_js_files = ["filter.js"]  # a page without a div.filter-rows is as it was
+html_css_files = ["wide.css"]
 
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -253,9 +253,9 @@ def test_scores_are_taken_where_they_are_read(
     uniform = Reading(**{field.name: getattr(blind, field.name) for field in fields(blind)})
     expected, taken = mine(uniform), []
 
-    def noting(*given: Any) -> Any:
+    def noting(*given: Any, **options: Any) -> Any:
         taken.append(1)
-        return ranking.world_scores(*given)
+        return ranking.world_scores(*given, **options)
 
     monkeypatch.setattr(mining, "world_scores", noting)
     assert np.array_equal(mine(blind).labels, expected.labels) and not taken
