@@ -18,6 +18,7 @@ BESIDES = {
     ("minilm", "as it comes"): "MiniLM as it comes",
     ("som, frozen", "mixed-50"): "SOM, frozen, mixed-50",
 }
+STAGES = {"joint": "then JOINT", "residual": "then residual JOINT"}
 KINDS = {"random": "uniform", "mixed": "mixed", "hard": "hard", "in-batch": "cross_entropy"}
 
 
@@ -25,9 +26,11 @@ def rows_of(recall: Table) -> dict[tuple[str, str], str]:
     """What is shown, from above: keys of the table and their names."""
     there = list(dict.fromkeys(zip(recall["score"], recall["negatives"], strict=True)))
     trained = [key for key in there if key[0] in SCORES]
-    second = [key for key in there if key[0].endswith("+ joint")]
+    second = [key for key in there if " + " in key[0]]
     names = {key: f"{SCORES[key[0]]}, trained, {key[1]}" for key in trained}
-    names |= {key: f"{SCORES[key[0].split(' ')[0]]} {key[1]}, re-ranked" for key in second}
+    for key in second:
+        score, stage = key[0].split(" + ")
+        names[key] = f"{SCORES[score]} {key[1]}, {STAGES[stage]}"
     return {key: name for key, name in BESIDES.items() if key in there} | names
 
 
@@ -43,7 +46,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             some = where(shown, metric=metric).set_index(["score", "negatives"])
             for place, key in enumerate(names):
                 row = 100 * some.loc[[key], ["value", "low", "high"]].iloc[0]
-                joint = key[0].endswith("+ joint")
+                joint = " + " in key[0]
                 kind = KINDS.get(key[1]) if key not in BESIDES else None
                 ax.errorbar(
                     row["value"],
@@ -81,5 +84,5 @@ def finding(shown: Table) -> str:
         f"An encoder that learns links {100 * trained[best]:.0f} % of the mentions at once "
         f"({best[1]} negatives), words alone {100 * first['bm25', 'title ten times']:.0f} %"
     )
-    second = [value for key, value in first.items() if key[0].endswith("+ joint")]
+    second = [value for key, value in first.items() if " + " in key[0]]
     return said + (f", both stages {100 * max(second):.0f} %" if second else "")

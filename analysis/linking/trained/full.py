@@ -7,6 +7,7 @@ shown at the start and after each run.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 from typing import Annotated
 
@@ -27,8 +28,11 @@ def main(
         list[str] | None, typer.Option(help='Runs, such as "dual in-batch 0"; may be repeated.')
     ] = None,
     rerank: Annotated[
-        bool, typer.Option("--rerank", help="A second stage on each run, some 40 min.")
-    ] = False,
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help=f"Second stages, some 30 min each: {', '.join(setup.STAGES)}."
+        ),
+    ] = None,
     mentions: Annotated[
         int | None, typer.Option(help="Mentions an epoch, to try it: 64 are a step.")
     ] = None,
@@ -44,8 +48,9 @@ def main(
         )
     by_label = {cell.label: cell for cell in design.cells}
     unknown = [label for label in only or () if label not in by_label]
+    unknown += [name for name in rerank or () if name not in setup.STAGES]
     if unknown:
-        console.print(f"no run {unknown[0]!r}; there are: {', '.join(by_label)}")
+        console.print(f"no run {unknown[0]!r}; there are: {', '.join((*by_label, *setup.STAGES))}")
         raise typer.Exit(2)
     with console.status("token ids of 98,000 texts: about 20 s"):
         encoder = nb.text.minilm(max_tokens=setup.TOKENS)
@@ -57,9 +62,9 @@ def main(
 
     try:
         run_all(corpus, design, cells, work, say)
-        for cell in cells if rerank else ():
-            if not stages.is_done(work, cell):
-                stages.run(corpus, design, cell, work, say)
+        for cell, name in itertools.product(cells, rerank or ()):
+            if not stages.is_done(work, cell, name):
+                stages.run(corpus, design, cell, work, say, name)
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on from here")
         raise typer.Exit(130) from None

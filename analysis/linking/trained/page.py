@@ -15,12 +15,17 @@ HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
 NAMES = {"dual": "DUAL", "som": "SOM", "bm25": "BM25", "som, frozen": "SOM, frozen"}
-NAMES |= {f"{score} + joint": f"{NAMES[score]} + JOINT" for score in ("dual", "som")}
+STAGES = {"joint": "JOINT", "residual": "residual JOINT"}
+NAMES |= {
+    f"{score} + {stage}": f"{NAMES[score]} + {STAGES[stage]}"
+    for score in setup.SCORES
+    for stage in setup.STAGES
+}
 NAMES |= {"minilm": "MiniLM", "title": "title,"}
 ORDERS = {
     "retriever": "retriever alone",
-    setup.JOINT: "JOINT alone",
-    setup.JOINED: "JOINT and retriever",
+    setup.JOINT: "pairs alone",
+    setup.JOINED: "pairs and retriever",
 }
 
 
@@ -55,14 +60,14 @@ def two_stages(results: pathlib.Path = RESULTS) -> str:
     found = where(found, split="test", average="micro")
     lines = [_row(["run", "order", "unnormalised", "normalised", "− retriever"])]
     lines.append(_row(["---"] * 5))
-    for which, rows in found.groupby(["score", "negatives", "order"], sort=False):
-        score, kind, order = (str(name) for name in which)
+    for which, rows in found.groupby(["score", "negatives", "stage", "order"], sort=False):
+        score, kind, stage, order = (str(name) for name in which)
         over, among = (
             where(rows, accuracy=name).iloc[0] for name in ("unnormalised", "normalised")
         )
         more = "" if order == "retriever" else _interval(over, "difference_", signed=True)
         values = [_interval(over), _interval(among), more]
-        lines.append(_row([f"{NAMES[score]} {kind}", ORDERS[order], *values]))
+        lines.append(_row([f"{NAMES[score]} {kind}, {STAGES[stage]}", ORDERS[order], *values]))
     return "\n".join(lines)
 
 

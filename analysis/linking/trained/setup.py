@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Name of the folder of its files; that of its second stage is `joint_` and this."""
+        """Name of the folder of its files; a second stage's begins with the name of that."""
         return self.label.replace(" ", "_")
 
 
@@ -80,6 +80,9 @@ class Stage:
 
     Attributes
     ----------
+    joined : bool
+        Whether the retriever's score is part of what is trained. Otherwise its weight is the best
+        of `WEIGHTS` on the validation worlds, once the pairs' score is trained.
     depth : int
         Candidates of each mention, in training and when it is re-ranked.
     mentions : int
@@ -88,10 +91,16 @@ class Stage:
         Its seed is that of the cell.
     """
 
+    joined: bool
     depth: int = 16
     mentions: int = 5120
     plan: RerankerConfig = dataclasses.field(default_factory=RerankerConfig)
 
 
-STAGE = Stage()
+#: By name: what reads pairs alone, and what learns what its retriever leaves open.
+STAGES = {
+    "joint": Stage(joined=False, plan=RerankerConfig(learning_rate=1e-4)),
+    "residual": Stage(joined=True),
+}
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 FULL = Design(tuple(SCORES), tuple(NEGATIVES), seeds=1, plan=EncoderConfig())

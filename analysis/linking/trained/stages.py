@@ -1,7 +1,7 @@
 """The second stage of a run: a re-ranker trained on its candidates; small files, kept on disk.
 
 Both orders are kept of one pass over the pairs: by the pair's score alone, which is JOINT as
-published, and with the retriever's share in it, which is what is trained.
+published, and with the retriever's score in it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,9 @@ from nce_bias.retrieval import Ranked
 from nce_bias.retrieval.reranker import pair_scores, reordered
 
 
-def folder_of(work: pathlib.Path, cell: Cell) -> pathlib.Path:
-    """Where the second stage of a cell keeps its files."""
-    return work / f"joint_{cell.folder}"
-
-
-def is_done(work: pathlib.Path, cell: Cell) -> bool:
-    """Whether nothing of it is left to do."""
-    return (folder_of(work, cell) / "about.json").is_file()
+def is_done(work: pathlib.Path, cell: Cell, name: str) -> bool:
+    """Whether nothing of a second stage is left to do."""
+    return (work / f"{name}_{cell.folder}" / "about.json").is_file()
 
 
 def mentions_of(corpus: nb.retrieval.Corpus, cell: Cell, stage: Stage) -> nb.retrieval.Mentions:
@@ -48,16 +43,30 @@ def _retrieved(path: pathlib.Path, model: Any, mentions: Any, depth: int) -> Ran
         return Ranked(*(file[name] for name in Ranked._fields))
 
 
+def with_retriever(candidates: Ranked, pairs: np.ndarray, share: float) -> np.ndarray:
+    """Scores of pairs and a share of the retriever's; -inf where there is no candidate."""
+    return pairs + share * np.where(candidates.labels >= 0, candidates.scores, 0.0)
+
+
+def weight(mentions: Any, candidates: Ranked, pairs: np.ndarray) -> float:
+    """The share of `WEIGHTS` by which most of the mentions are linked, of equal ones the least."""
+    linked = []
+    for share in setup.WEIGHTS:
+        found = reordered(mentions, candidates, with_retriever(candidates, pairs, share))
+        linked.append(np.mean(found.ranks == 1))
+    return setup.WEIGHTS[int(np.argmax(linked))]
+
+
 def run(
     corpus: nb.retrieval.Corpus,
     design: Design,
     cell: Cell,
     work: pathlib.Path,
     say: runs.Say,
-    stage: Stage = setup.STAGE,
+    name: str,
 ) -> None:
     """Retrieve, train, re-rank both held-out splits."""
-    folder = folder_of(work, cell)
+    stage, folder = setup.STAGES[name], work / f"{name}_{cell.folder}"
     folder.mkdir(parents=True, exist_ok=True)
     retriever = runs.trained(corpus, design, cell, work).model
     seconds, ranks, took = {}, {}, time.monotonic
@@ -69,7 +78,7 @@ def run(
     say(f"  {folder.name}: {100 * share:.1f} % of golds in {seconds['retrieving']:.0f} s")
     began = took()
     trained = nb.retrieval.train_reranker(
-        nb.retrieval.reranker(corpus, retriever, seed=cell.seed),
+        nb.retrieval.reranker(corpus, retriever, joined=stage.joined, seed=cell.seed),
         mentions,
         found,
         config=dataclasses.replace(stage.plan, seed=cell.seed),
@@ -81,21 +90,23 @@ def run(
     if trained.status != "ok":
         raise RuntimeError(f"{folder.name}: {trained.status}")
     seconds["training"] = took() - began
-    prior = float(trained.model.prior)
-    say(f"  {folder.name}: trained in {seconds['training']:.0f} s, a = {prior:.2f}")
+    say(f"  {folder.name}: trained in {seconds['training']:.0f} s")
     of_retriever = np.load(runs.folder_of(work, cell) / "candidates.npz")
+    pairs = {}
     for split in setup.HELD_OUT:
         began = took()
-        kept = Ranked(*(of_retriever[f"{split} {name}"] for name in Ranked._fields))
+        kept = Ranked(*(of_retriever[f"{split} {part}"] for part in Ranked._fields))
         kept = Ranked(kept.ranks, kept.labels[:, : stage.depth], kept.scores[:, : stage.depth])
-        alone = pair_scores(trained.model, corpus[split], kept)
-        joined = alone + prior * np.where(kept.labels >= 0, kept.scores, 0)
-        for name, scores in ((setup.JOINT, alone), (setup.JOINED, joined)):
-            ranks[f"{split} {name}"] = reordered(corpus[split], kept, scores).ranks.astype(np.int32)
-        ranks[f"{split} retrieved"] = (kept.labels == corpus[split].labels[:, None]).any(axis=1)
+        pairs[split] = kept, pair_scores(trained.model, corpus[split], kept)
         seconds[f"re-ranking {split}"] = took() - began
+    prior = float(trained.model.prior) if stage.joined else weight(corpus["val"], *pairs["val"])
+    for split, (kept, alone) in pairs.items():
+        for order, share in ((setup.JOINT, 0.0), (setup.JOINED, prior)):
+            found = reordered(corpus[split], kept, with_retriever(kept, alone, share))
+            ranks[f"{split} {order}"] = found.ranks.astype(np.int32)
+        ranks[f"{split} retrieved"] = (kept.labels == corpus[split].labels[:, None]).any(axis=1)
         hits = np.mean(ranks[f"{split} {setup.JOINED}"] == 1)
-        say(f"  {folder.name}: {split} @1 {100 * hits:.1f}")
+        say(f"  {folder.name}: {split} @1 {100 * hits:.1f}, a = {prior:.2f}")
     with replacing(folder / "ranks.npz") as file:
         losses = trained.losses.astype(np.float32)
         np.savez_compressed(file, allow_pickle=False, losses=losses, **ranks)

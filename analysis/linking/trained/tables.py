@@ -62,10 +62,10 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
     for cell in kept(out):
         with np.load(out / cell.folder / "ranks.npz", allow_pickle=False) as file:
             by_kind.setdefault((cell.score, cell.negatives), []).append(file[split])
-    for cell in kept(out):
-        if (out / f"joint_{cell.folder}").is_dir():
-            with np.load(out / f"joint_{cell.folder}" / "ranks.npz", allow_pickle=False) as file:
-                both = by_kind.setdefault((f"{cell.score} + joint", cell.negatives), [])
+    for cell, name in itertools.product(kept(out), setup.STAGES):
+        if (out / f"{name}_{cell.folder}").is_dir():
+            with np.load(out / f"{name}_{cell.folder}" / "ranks.npz", allow_pickle=False) as file:
+                both = by_kind.setdefault((f"{cell.score} + {name}", cell.negatives), [])
                 both.append(file[f"{split} {setup.JOINED}"])
     return found | {kind: np.stack(some) for kind, some in by_kind.items()}
 
@@ -77,7 +77,7 @@ def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
     for a, b in itertools.product(trained, kinds):
         other_score = b in trained and a[0] != b[0]
         not_a_base = b in trained and b[1] not in ("in-batch", "random")
-        if a == b or b[0].endswith("+ joint") or other_score or not_a_base:
+        if a == b or " + " in b[0] or other_score or not_a_base:
             continue
         table = nb.retrieval.compare(kinds[a], kinds[b], worlds, at=setup.AT)
         about = dict(
@@ -93,8 +93,9 @@ def two_stages(worlds: dict[str, list[str]], out: pathlib.Path = RESULTS) -> lis
     `value` is the accuracy; `difference` is to the retriever's own order, mentions paired.
     """
     rows = []
-    for cell, split in itertools.product(kept(out), setup.HELD_OUT):
-        second, first = out / f"joint_{cell.folder}", out / cell.folder
+    places = itertools.product(kept(out), setup.STAGES, setup.HELD_OUT)
+    for cell, stage, split in places:
+        second, first = out / f"{stage}_{cell.folder}", out / cell.folder
         if not second.is_dir():
             continue
         with np.load(second / "ranks.npz", allow_pickle=False) as file:
@@ -109,9 +110,9 @@ def two_stages(worlds: dict[str, list[str]], out: pathlib.Path = RESULTS) -> lis
                 more = nb.retrieval.compare(found[some], orders["retriever"][some], of, at=[1])
                 names = ("value", "low", "high", "standard_error")
                 table[[f"difference_{name}" for name in names]] = more[list(names)]
-                about = cell._asdict() | {"split": split, "accuracy": kind, "order": order}
+                about = {"stage": stage, "split": split, "accuracy": kind, "order": order}
                 table = where(table, metric="recall@1").drop(columns="metric")
-                rows += [about | row for row in table.to_dict("records")]
+                rows += [cell._asdict() | about | row for row in table.to_dict("records")]
     return rows
 
 
