@@ -208,7 +208,9 @@ def _score(model: Reranker, texts: Any) -> Array:
     return model(texts)
 
 
-def _ranks(mentions: Mentions, candidates: Ranked, scores: np.ndarray) -> Int[np.ndarray, " n"]:
+def _ranks(
+    mentions: Mentions | Any, candidates: Ranked, scores: np.ndarray
+) -> Int[np.ndarray, " n"]:
     gold = candidates.labels == mentions.labels[:, None]
     of_gold = np.max(scores, axis=1, where=gold, initial=-np.inf)
     held = candidates.labels >= 0

@@ -1,6 +1,7 @@
 """`analysis/linking/trained`: its page against its results, and its tables against the ranks."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.frames import where
-from analysis.linking.trained import page, runs, setup, tables
+from analysis.linking.trained import baselines, figure, page, runs, setup, stages, tables
+from nce_bias.data.linking import Entity, EntityLinking, Mention
+from nce_bias.retrieval import Ranked
 
 RECALL = pd.read_csv(tables.RESULTS / "recall.csv")
 DEPTHS = ("recall@1", "recall@8", "recall@64")
@@ -34,7 +37,7 @@ def test_recall_is_that_of_the_ranks():
     """By counting, of every run that is kept."""
     assert tables.kept()
     for cell in tables.kept():
-        folder = tables.RESULTS / cell.label.replace(" ", "_")
+        folder = tables.RESULTS / cell.folder
         with np.load(folder / "ranks.npz") as file:
             ranks = {split: file[split] for split in setup.HELD_OUT}
         about = json.loads((folder / "about.json").read_text())
@@ -56,6 +59,18 @@ def test_what_is_said_of_the_first_prediction():
         assert (rows.loc[list(DEPTHS), "low"] > 0).all()
 
 
+def test_the_figure_says_what_the_table_has(tmp_path):
+    (made,) = figure.draw(tables.RESULTS, tmp_path)
+    assert made.stat().st_size > 20_000
+    shown = where(RECALL, split="test", average="micro")
+    said = figure.finding(shown)
+    best = max(value(cell.score, cell.negatives, "recall@1")["value"] for cell in tables.kept())
+    assert f"links {100 * best:.0f} % of the mentions" in said
+    names = figure.rows_of(shown)
+    assert {(cell.score, cell.negatives) for cell in tables.kept()} <= set(names)
+    assert set(figure.BESIDES) <= set(names)
+
+
 def test_it_is_above_every_frozen_head():
     """As README.md says: of all scores and negatives of the analysis beside, at every depth."""
     frozen = pd.read_csv(tables.FROZEN.parent / "recall.csv")
@@ -74,3 +89,63 @@ def test_runs_that_are_kept_are_not_run_again(tmp_path, monkeypatch):
     runs.run_all(corpus, setup.FULL, cells, tmp_path, said.append)
     assert ran == [cell for cell in cells if cell not in tables.kept()]
     assert f"{len(tables.kept())} of them done" in said[0]
+
+
+def test_the_title_comes_before_the_count():
+    """By hand: two entities of the title, the rarer one meant; and one that no title names."""
+    entities = [
+        Entity(str(i), title, "", "w", count)
+        for i, (title, count) in enumerate([("bank", 1), ("bank", 5), ("shore", 99), ("River", 3)])
+    ]
+    meant = [("banks", 0), ("Bank", 1), ("river", 3), ("coast", 2)]
+    mentions = tuple(Mention(str(i), "", t, "", y, "w", "") for i, (t, y) in enumerate(meant))
+    data = EntityLinking(tuple(entities), {"test": mentions}, {"w": slice(0, 4)}, "", "")
+    assert baselines.most_frequent(data, "test").tolist() == [2, 1, 1, 4]
+
+
+def test_both_stages_are_counted(tmp_path):
+    """Accuracy from the ranks that are kept, over all and over those retrieved."""
+    cell = setup.Cell("dual", "hard", 0)
+    ranks = {"alone": [1, 2, 1, 9], "joined": [1, 1, 1, 9], "first": [2, 1, 1, 9]}
+    for split in setup.HELD_OUT:
+        arrays = {
+            f"{split} {setup.JOINT}": ranks["alone"],
+            f"{split} {setup.JOINED}": ranks["joined"],
+        }
+        arrays[f"{split} retrieved"] = [True, True, True, False]
+        _add(tmp_path / f"joint_{cell.folder}", arrays)
+        _add(tmp_path / cell.folder, {split: ranks["first"]})
+    rows = pd.DataFrame(tables.two_stages({s: ["a"] * 4 for s in setup.HELD_OUT}, tmp_path))
+    some = where(rows, split="test", average="micro").set_index(["accuracy", "order"])
+    assert some["value"].to_dict() == {
+        ("unnormalised", "retriever"): 0.5,
+        ("unnormalised", setup.JOINT): 0.5,
+        ("unnormalised", setup.JOINED): 0.75,
+        ("normalised", "retriever"): pytest.approx(2 / 3),
+        ("normalised", setup.JOINT): pytest.approx(2 / 3),
+        ("normalised", setup.JOINED): 1.0,
+    }
+    assert some["difference_value"]["unnormalised", setup.JOINED] == 0.25
+
+
+def _add(folder, arrays):
+    folder.mkdir(exist_ok=True)
+    path = folder / "ranks.npz"
+    there = dict(np.load(path)) if path.is_file() else {}
+    np.savez(path, **there, **{name: np.array(array) for name, array in arrays.items()})
+    (folder / "about.json").write_text("{}")
+
+
+def test_the_share_of_the_retriever_is_the_best_on_validation():
+    """Pairs alone link one of three, the retriever alone one, and one share all of them."""
+    labels = np.array([[0, 1], [0, 1], [0, 1]])
+    said = np.array([[3.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    pairs = np.array([[0.0, 1.0], [0.9, 0.0], [0.0, 2.5]])
+    mentions: Any = SimpleNamespace(labels=np.array([0, 0, 1]))
+    found = stages.weight(mentions, Ranked(np.ones(3, int), labels, said), pairs)
+    linked = {
+        share: (np.argmax(pairs + share * said, axis=1) == mentions.labels).sum()
+        for share in setup.WEIGHTS
+    }
+    assert linked[0.0] == 2 and linked[found] == 3 and linked[3.0] == 2
+    assert found == min(share for share, count in linked.items() if count == 3)

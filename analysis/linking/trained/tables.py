@@ -13,6 +13,7 @@ import shutil
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
 
 import nce_bias as nb
@@ -25,8 +26,8 @@ from analysis.linking.trained.setup import Cell
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results"
 FROZEN = HERE.parent / "results" / "ranks.npz"
-#: What is kept of a run: candidates are large, and stay in the work folder.
-KEPT = ("about.json", "ranks.npz")
+#: What is kept of a run, where it is there: candidates are large, and stay in the work folder.
+KEPT = ("about.json", "ranks.npz", "moments.csv")
 #: What a trained encoder is compared with: words, and the best of `analysis.linking`.
 BESIDES = (("bm25", "title ten times"), ("som", "mixed-50"))
 Ranks = dict[tuple[str, str], np.ndarray]
@@ -36,7 +37,8 @@ def keep(folder: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
     """Copy what is kept of a finished run to the results."""
     (out / folder.name).mkdir(parents=True, exist_ok=True)
     for name in KEPT:
-        shutil.copyfile(folder / name, out / folder.name / name)
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / folder.name / name)
 
 
 def kept(out: pathlib.Path = RESULTS) -> list[Cell]:
@@ -116,6 +118,14 @@ def two_stages(worlds: dict[str, list[str]], out: pathlib.Path = RESULTS) -> lis
     return rows
 
 
+def moments(out: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
+    """Exact bias of each kind of negatives, of the untrained models and of the runs measured."""
+    rows = []
+    for path in sorted(out.glob("*/moments.csv")):
+        rows += [{"run": path.parent.name} | row for row in pd.read_csv(path).to_dict("records")]
+    return rows
+
+
 def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS) -> None:
     """All tables, from the ranks in `source`."""
     worlds = {split: [m.world for m in data.mentions[split]] for split in setup.HELD_OUT}
@@ -132,6 +142,7 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
             "differences": differences(found["test"], worlds["test"]),
             "categories": linking.categories(found["test"], data),
             "two_stages": two_stages(worlds, source),
+            "moments": moments(source),
             "seconds": seconds,
         },
         setup.FULL,
@@ -144,7 +155,7 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
 def keep_all(work: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
     """What is kept of every finished run in a folder."""
     for folder in sorted(work.iterdir()):
-        if (folder / "about.json").is_file():
+        if (folder / "about.json").is_file() or (folder / "moments.csv").is_file():
             keep(folder, out)
 
 
