@@ -59,6 +59,39 @@ def test_what_is_said_of_the_first_prediction():
         assert (rows.loc[list(DEPTHS), "low"] > 0).all()
 
 
+def difference(kind, base, metric="recall@1"):
+    found = where(pd.read_csv(tables.RESULTS / "differences.csv"), average="micro", score="dual")
+    pair = {"negatives": kind, "minus_score": "dual", "minus_negatives": base}
+    (row,) = where(found, metric=metric, **pair).to_dict("records")
+    return row
+
+
+def test_what_is_said_of_kinds_of_negatives():
+    """Order at the very top alone; any entities more, then hard ones; the encoder is worth most."""
+    any_more, hard = difference("random", "in-batch"), difference("hard", "random")
+    assert any_more["low"] > 0 and hard["low"] > 0
+    assert any_more["value"] > hard["value"]
+    assert difference("hard", "in-batch")["value"] < 2 * any_more["value"]
+    for kind, base in (("random", "in-batch"), ("hard", "random")):
+        for metric in ("recall@8", "recall@64"):
+            row = difference(kind, base, metric)
+            assert row["low"] < 0 < row["high"]
+    frozen = pd.read_csv(tables.FROZEN.parent / "differences.csv")
+    (heads,) = where(
+        frozen, split="test", average="micro", metric="recall@1", score="dual",
+        negatives="hard", minus_score="dual", minus_negatives="random",
+    ).to_dict("records")  # fmt: skip
+    assert hard["high"] < heads["low"] and 3 < heads["value"] / hard["value"] < 5
+    encoder = value("dual", "in-batch", "recall@1")["value"]
+    assert encoder - value("som, frozen", "mixed-50", "recall@1")["value"] > 5 * any_more["value"]
+
+
+def test_what_is_said_where_words_do_not_help():
+    found = pd.read_csv(tables.RESULTS / "categories.csv")
+    low = where(found, category="LOW_OVERLAP", score="dual").set_index("negatives")
+    assert low["recall@1"]["hard"] < low["recall@1"]["in-batch"]
+
+
 def test_the_figure_says_what_the_table_has(tmp_path):
     (made,) = figure.draw(tables.RESULTS, tmp_path)
     assert made.stat().st_size > 20_000
