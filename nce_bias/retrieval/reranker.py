@@ -11,10 +11,10 @@ at the start adds what reading the pair says to what the retriever says, and a i
 Every pair is a pass of the encoder, so that k candidates of n mentions cost n k of them where a
 retriever takes n + V: it can re-order a few, and retrieves nothing.
 
-**Bias.** Trained with all k - 1 others of its gold's candidates, its cross entropy is that of what is
-re-ranked, exactly. As an estimate of the cross entropy over the world it has the bias of
-``nb.top(k - 1)`` by the retriever's scores; with fewer negatives, drawn uniformly of the k - 1, what
-is estimated is the cross entropy over the k, with the bias of uniform negatives there.
+**Bias.** Trained with all k - 1 others of its gold's candidates, its cross entropy is that of what
+is re-ranked, exactly. As an estimate of the cross entropy over the world it has the bias of
+``nb.top(k - 1)`` by the retriever's scores; with fewer negatives, drawn uniformly of the k - 1,
+what is estimated is the cross entropy over the k, with the bias of uniform negatives there.
 
 Sources: Logeswaran et al. (2019), *Zero-Shot Entity Linking by Reading Entity Descriptions*; Zhang
 & Stratos (2021), section 4, JOINT; `nce_bias.scores.Joint` is its formula.
