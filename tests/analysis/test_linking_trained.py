@@ -92,6 +92,39 @@ def test_what_is_said_where_words_do_not_help():
     assert low["recall@1"]["hard"] < low["recall@1"]["in-batch"]
 
 
+def test_what_is_said_of_two_stages():
+    """Neither adds anything to its retriever; JOINT alone is below it, and learns what it can."""
+    found = pd.read_csv(tables.RESULTS / "two_stages.csv")
+    some = where(found, split="test", average="micro", accuracy="unnormalised")
+    for stage in setup.STAGES:
+        both = where(some, stage=stage, order=setup.JOINED).iloc[0]
+        assert both["difference_low"] < 0 < both["difference_high"]
+        assert where(some, stage=stage, order=setup.JOINT).iloc[0]["difference_high"] < -0.05
+    about = json.loads((tables.RESULTS / "joint_dual_hard_0" / "about.json").read_text())
+    assert about["prior"] == max(setup.WEIGHTS)
+    on_val = where(found, split="val", average="micro", accuracy="unnormalised", stage="joint")
+    on_val = on_val.set_index("order")["value"]
+    assert on_val[setup.JOINED] < on_val["retriever"]
+    with np.load(tables.RESULTS / "residual_dual_hard_0" / "ranks.npz") as file:
+        losses = file["losses"]
+    assert 0.4 < losses[-74:].mean() < losses[:37].mean() < 0.55
+
+
+def test_what_is_said_of_the_bias():
+    """Five sixths and 57 degrees, half and a quarter; the order is that of frozen heads."""
+    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    random, hard = found.loc["dual_hard_0", "random"], found.loc["dual_hard_0", "hard"]
+    assert abs(random["relative_bias"] - 5 / 6) < 0.02
+    assert abs(np.degrees(np.arccos(random["cosine"])) - 57) < 2
+    assert abs(hard["relative_bias"] - 1 / 4) < 0.02 and hard["cosine"] > 0.95
+    assert abs(found.loc["untrained_dual", "random"]["relative_bias"] - 1 / 2) < 0.05
+    for _, rows in found["relative_bias"].groupby("run"):
+        each = rows.droplevel("run")
+        kinds = ["random", "mixed-25", "mixed-50", "mixed-75", "hard"]
+        assert (np.diff(each[kinds]) < 0).all()
+    assert (found["error"] < 1e-4).all()
+
+
 def test_the_figure_says_what_the_table_has(tmp_path):
     (made,) = figure.draw(tables.RESULTS, tmp_path)
     assert made.stat().st_size > 20_000

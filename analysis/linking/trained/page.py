@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
 NAMES = {"dual": "DUAL", "som": "SOM", "bm25": "BM25", "som, frozen": "SOM, frozen"}
+MEASURED = ("random", "mixed-50", "hard", "model, independent")
 STAGES = {"joint": "JOINT", "residual": "residual JOINT"}
 NAMES |= {
     f"{score} + {stage}": f"{NAMES[score]} + {STAGES[stage]}"
@@ -71,6 +72,20 @@ def two_stages(results: pathlib.Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def bias(results: pathlib.Path = RESULTS) -> str:
+    """Relative bias and cosine of kinds of negatives, by what the model was trained with."""
+    found = pd.read_csv(results / "moments.csv")
+    kinds = [kind for kind in MEASURED if kind in set(found["kind"])]
+    lines = [_row(["model", *kinds]), _row(["---"] * (1 + len(kinds)))]
+    for run, rows in found.groupby("run", sort=False):
+        some = rows.set_index("kind")
+        cells = [f"{some['relative_bias'][k]:.2f} ({some['cosine'][k]:.2f})" for k in kinds]
+        words = str(run).removesuffix("_0").split("_")
+        name = "MiniLM, untrained" if words[0] == "untrained" else " ".join(words)
+        lines.append(_row([name.replace("dual", "DUAL, trained with"), *cells]))
+    return "\n".join(lines)
+
+
 def _interval(row: Any, prefix: str = "", *, signed: bool = False) -> str:
     sign = "+" if signed else ""
     value, low, high = (f"{100 * row[prefix + k]:{sign}.1f}" for k in ("value", "low", "high"))
@@ -84,6 +99,7 @@ def written(text: str) -> str:
         "differences": differences,
         "categories": categories,
         "stages": two_stages,
+        "bias": bias,
     }.items():
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made()}\n{m[2]}", text, flags=re.S)
