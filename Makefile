@@ -27,7 +27,7 @@ BROWSER_STAMP := $(call stamp,$(BROWSER),constraints-browser.txt constraints.txt
 PACKAGE := .venv-package
 PACKAGE_STAMP := $(call stamp,$(PACKAGE),constraints-package.txt constraints.txt)
 
-.PHONY: figures quick results linking test test-all test-docs test-slow lint format docs bench test-floors test-interop test-browser package install clean distclean
+.PHONY: figures quick results linking linking-trained test test-all test-docs test-slow lint format docs bench test-floors test-interop test-browser package install clean distclean
 
 figures: $(STAMP)  ## run every analysis and draw every figure, into build/
 	$(BIN)/python -m analysis run --jobs $(JOBS)
@@ -40,6 +40,9 @@ results: $(STAMP)  ## remake what is committed: analysis/*/results and figures/
 
 linking: $(STAMP)  ## every run of analysis/linking, about an hour; goes on where it was stopped
 	$(BIN)/python -m analysis.linking.full
+
+linking-trained: $(STAMP)  ## every run of analysis/linking/trained that is not kept, some 25 min each; goes on where it was stopped
+	$(BIN)/python -m analysis.linking.trained.full
 
 test: $(STAMP)  ## the test suite but for what is marked slow
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
