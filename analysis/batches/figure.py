@@ -18,7 +18,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``batches.png`` from ``moments.csv``."""
     (moments,) = read(results, "moments")
     sizes = sorted(m for m in moments["m"].unique() if m != moments["m"].max())
-    fig, axes = plot.figure(1, len(sizes), width=7.4, height=3.3, sharey=True)
+    fig, axes = plot.figure(1, len(sizes), width=8.6, height=3.3, sharey=True)
     batches = np.geomspace(1, 1e6, 61)
     full = where(moments, negatives="full softmax").iloc[0]
     with plot.style():
@@ -39,6 +39,7 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             ax.set_xlabel("batch size $B$")
             ax.set_title(f"$m={m}$", fontsize=9)
         np.atleast_1d(axes)[0].set_ylabel("mean squared error of the gradient")
-        np.atleast_1d(axes)[0].legend(fontsize=6, frameon=False, loc="lower left")
+        last = np.atleast_1d(axes)[-1]
+        plot.direct_labels({str(line.get_label()): line for line in last.lines}, fontsize=7)
         plot.finding(fig, FINDING, fontsize=9)
     return [plot.save(fig, out / "batches.png")]

@@ -25,7 +25,7 @@ FLOOR = 1e-4
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
     """Draw ``mixing.png`` from ``moments.csv``."""
     (table,) = read(results, "moments")
-    fig, axes = plot.figure(1, 2, width=7.4, height=3.1, sharex=True)
+    fig, axes = plot.figure(1, 2, width=8.4, height=3.1, sharex=True)
     with plot.style():
         for ax, column in zip(axes.flat, ("bias_norm", "variance"), strict=True):
             for (mixing, loss), (name, colour, dashes, marker) in KINDS.items():
@@ -53,6 +53,6 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             color=plot.lighten(plot.COLOURS["mixed"], 0.45),
         )
         second.set_ylabel("variance of one gradient")
-        second.legend(fontsize=7, frameon=False)
+        plot.direct_labels({str(line.get_label()): line for line in second.lines})
         plot.finding(fig, FINDING)
     return [plot.save(fig, out / "mixing.png")]

@@ -211,6 +211,19 @@ def test_the_error_is_that_of_simulated_batches():
 # --- presets
 
 
+def test_what_the_figure_of_presets_says():
+    """Corrected or distinct: down; hits removed: back again; in-batch InfoNCE: up."""
+    bias = read("presets", "moments").pivot_table(index="preset", columns="m", values="bias_norm")
+    most = max(presets.FULL.sizes)
+    for name in ("bengio_senecal_2003", "bengio_senecal_2008", "log_uniform", "ranking_nce"):
+        assert (np.diff(bias.loc[name]) < 0).all() and bias[most][name] < 0.1 * bias[1][name]
+    assert bias[most]["paper"] < 0.1 * bias[1]["paper"]
+    assert bias[most]["paper_replacement"] > 0.9 * bias[1]["paper_replacement"]
+    for name in ("tfrs_in_batch", "mixed_negative_sampling"):
+        assert bias[most][name] > bias[16][name]
+    assert (np.diff(bias.loc["in_batch_infonce"]) > 0).all()
+
+
 def test_the_table_of_presets():
     bias = read("presets", "moments").pivot_table(index="preset", columns="m", values="bias_norm")
     assert list(bias.columns) == list(presets.FULL.sizes)
