@@ -179,9 +179,8 @@ def test_ranks_by_hand(corpus: nb.retrieval.Corpus, monkeypatch: pytest.MonkeyPa
     scores[2, golds[2]] = nan
     scores[3, :] = nan
     scores[3, golds[3]] = 1.0
-    monkeypatch.setattr(
-        ranking, "world_scores", lambda *_: iter([ranking.Scored(np.arange(4), 12, scores)])
-    )
+    scored = ranking.Scored(np.arange(4), 12, scores)
+    monkeypatch.setattr(ranking, "world_scores", lambda *_, **options: iter([scored]))
     model = nb.retrieval.retriever(corpus, nb.scores.Dual(), dim=tiny.SIZE)  # not asked
     found = ranking.rank(model, corpus["val"][rows])
     assert golds[0] != 11
