@@ -70,9 +70,11 @@ def test_what_is_said_of_kinds_of_negatives():
     """Order at the very top alone; any entities more, then hard ones; the encoder is worth most."""
     any_more, hard = difference("random", "in-batch"), difference("hard", "random")
     assert any_more["low"] > 0 and hard["low"] > 0
+    mixed = difference("mixed", "random")
+    assert mixed["low"] > 0 and 0.5 * hard["value"] < mixed["value"] < hard["value"]
     assert any_more["value"] > hard["value"]
     assert difference("hard", "in-batch")["value"] < 2 * any_more["value"]
-    for kind, base in (("random", "in-batch"), ("hard", "random")):
+    for kind, base in (("random", "in-batch"), ("hard", "random"), ("mixed", "random")):
         for metric in ("recall@8", "recall@64"):
             row = difference(kind, base, metric)
             assert row["low"] < 0 < row["high"]
