@@ -37,11 +37,11 @@ def unforeseen(error: Exception) -> NoReturn:
         traceback.print_exc()
     said = " ".join(str(error).split()) or "it says nothing of itself"
     if isinstance(error, MemoryError):
-        what = "the memory is not enough. Give fewer inputs, or smaller arrays."
+        what = "The memory is not enough. Give fewer inputs, or smaller arrays."
     else:
         what = (
-            "Nothing above is wrong, but the command could not go on, and this should not happen: "
-            "please report it with the traceback, which nce-bias --debug COMMAND ... shows."
+            "The command could not go on, and this should not happen: please report it with the "
+            "traceback, which nce-bias --debug COMMAND ... shows."
         )
     typer.echo(f"nce-bias: {type(error).__name__}: {said}\n{what}", err=True)
     raise typer.Exit(UNFORESEEN)
