@@ -71,19 +71,23 @@ def run_all(
         say(f"[{place}/{len(left)}] {cell.label}: {took}")
 
 
+def checkpoints(corpus: nb.retrieval.Corpus, design: Design) -> list[int]:
+    """Steps whose models a run keeps: those that mine, and the last."""
+    count = min(design.plan.mentions or len(corpus["train"]), len(corpus["train"]))
+    steps = design.plan.epochs * (count // design.plan.batch)
+    return [*range(design.plan.mine_every, steps, design.plan.mine_every), steps]
+
+
 def trained(
     corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path
 ) -> nb.train.Fit:
     """The run of a cell: from its checkpoint, as far as there is one."""
-    steps = design.plan.epochs * (
-        min(design.plan.mentions or len(corpus["train"]), len(corpus["train"])) // design.plan.batch
-    )
     found = nb.retrieval.train_encoder(
         corpus,
         setup.SCORES[cell.score],
         setup.NEGATIVES[cell.negatives],
         config=dataclasses.replace(design.plan, seed=cell.seed),
-        checkpoints=(steps,),
+        checkpoints=checkpoints(corpus, design),
         folder=folder_of(work, cell),
         every=25,
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import jax
+
 import nce_bias as nb
 from analysis import tables
 from nce_bias.retrieval import EncoderConfig, RerankerConfig
@@ -25,7 +27,15 @@ NEGATIVES: dict[str, Sampler | None] = {
     "mixed": nb.top(1) + nb.without_replacement(nb.uniform(), MINED - 1),
     "hard": nb.top(MINED),
 }
-SCORES: dict[str, nb.scores.Score] = {"dual": nb.scores.Dual(), "som": nb.scores.Som()}
+CODES, VECTORS = 8, 8  # of POLY and MULTI
+#: Codes so small that POLY begins near the mean of the tokens, whose length is the scale: 20.
+SMALL, WIDTH = 0.05, 384
+SCORES: dict[str, nb.scores.Score] = {
+    "dual": nb.scores.Dual(),
+    "som": nb.scores.Som(),
+    "multi8": nb.scores.Multi(VECTORS),
+    "poly8": nb.scores.Poly(SMALL * jax.random.normal(jax.random.key(7), (CODES, WIDTH))),
+}
 
 
 class Cell(NamedTuple):
