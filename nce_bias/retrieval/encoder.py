@@ -14,19 +14,21 @@ Scores are `scale` times what the score function makes of these: cosines times 2
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from nce_bias import scores
-from nce_bias._checks import refuse
+from nce_bias._checks import check_count, refuse
 from nce_bias.retrieval._corpus import Corpus
 from nce_bias.retrieval._retriever import SCALE, Retrieves, check_retrieves
 from nce_bias.retrieval.tokens import Packed
 from nce_bias.retrieval.tower import Columns, padded, softmax, unit
 from nce_bias.text import Bert
-from nce_bias.text.bert import Dropout, Weights, states
+from nce_bias.text.bert import Dropout, Weights, depth, frozen, states
 
 CELLS = 2048  # computed at a time: more fit no cache, and take twice as long a token
 
@@ -137,6 +139,30 @@ class EncoderRetriever(Retrieves):
     labels: Head
     score: scores.Score
     scale: float | Float[Array, ""]
+
+    def frozen(self, layers: int) -> EncoderRetriever:
+        """The same model, whose embeddings and first `layers` layers are constants.
+
+        Nothing is pulled back to them and they are not trained: the backward pass ends above them.
+
+        Raises
+        ------
+        ValueError
+            For a number of layers that the encoder does not have.
+        """
+        held = depth(self.encoder.weights)
+        if check_count("layers", layers, least=0) > held:
+            given = f"got {layers}"
+            raise refuse("layers", given, f"0 to {held}", "So many layers the encoder has.")
+
+        def of(encoder: BertStates | None) -> BertStates | None:
+            if encoder is None:
+                return None
+            return dataclasses.replace(encoder, weights=frozen(encoder.weights, layers))
+
+        return dataclasses.replace(
+            self, encoder=of(self.encoder), label_encoder=of(self.label_encoder)
+        )
 
     def encode_inputs(self, texts: Packed) -> Columns:
         """Columns of inputs, the scale in them: every score of this package is linear in E."""

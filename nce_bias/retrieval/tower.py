@@ -158,7 +158,6 @@ def tower(
 
 
 def unit(columns: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Columns of length 1; 0 stays 0."""
     """Columns of length 1; one of 0 stays 0."""
     return columns * jax.lax.rsqrt(jnp.sum(columns**2, axis=-1, keepdims=True) + TINY)
 

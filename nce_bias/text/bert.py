@@ -109,6 +109,29 @@ def arrange(file: Mapping[str, np.ndarray], layers: int) -> Weights:
     }
 
 
+def frozen(weights: Weights, count: int) -> Weights:
+    """The same weights, of which embeddings and the first `count` layers are NumPy arrays.
+
+    NumPy arrays are constants wherever something is trained or pulled back, and `states` takes no
+    backward pass through them. ``weights["layers"]`` becomes a pair: those layers, and the rest.
+    """
+    layers = jax.tree.map(lambda *parts: jnp.concatenate(parts), *_stacks(weights))
+    below = jax.tree.map(np.asarray, {**weights, "layers": {}})
+    lower = jax.tree.map(lambda leaf: np.asarray(leaf[:count]), layers)
+    return below | {"layers": (lower, jax.tree.map(lambda leaf: leaf[count:], layers))}
+
+
+def depth(weights: Weights) -> int:
+    """Number of layers."""
+    return sum(len(stack["norm"][0]) for stack in _stacks(weights))
+
+
+def _stacks(weights: Weights) -> tuple[Weights, ...]:
+    """Layers, those that are constants first."""
+    layers = weights["layers"]
+    return layers if isinstance(layers, tuple) else (layers,)
+
+
 class Dropout(NamedTuple):
     """Numbers that are left out while training: each with chance `rate`, drawn from a key.
 
@@ -161,7 +184,7 @@ def states(
     Parameters
     ----------
     weights
-        As `arrange` gives them.
+        As `arrange` or `frozen` gives them.
     cells
         Token ids, positions, numbers of texts and token types (0, 1, or None for 0 everywhere),
         each int `[R, W]`.
@@ -203,10 +226,13 @@ def states(
         inner = jax.nn.gelu(dense(layer["inner"], x), approximate=False)
         return normed(layer["norm"], x + dropped(number + 2, dense(layer["outer"], inner))), None
 
-    x = weights["words"][ids] + weights["positions"][positions]
+    x = jnp.asarray(weights["words"])[ids] + jnp.asarray(weights["positions"])[positions]
     if types is not None:
         x = x + jnp.asarray(types)[..., None] * weights["types"]
-    layers = weights["layers"]
-    numbers = 1 + 3 * np.arange(len(layers["norm"][0]), dtype=np.int32)
-    step = jax.checkpoint(block) if remat else block
-    return jax.lax.scan(step, dropped(0, normed(weights["norm"], x)), (numbers, layers))[0]
+    x = dropped(0, normed(weights["norm"], x))
+    step, place = jax.checkpoint(block) if remat else block, 1
+    for stack in _stacks(weights):
+        count = len(stack["norm"][0])
+        numbers = place + 3 * np.arange(count, dtype=np.int32)
+        x, place = jax.lax.scan(step, x, (numbers, stack))[0], place + 3 * count
+    return x

@@ -1,12 +1,7 @@
-"""An encoder that is trained: its forward pass, its corpus, its pool, its runs."""
+"""An encoder that is trained: its forward pass, its corpus, its pool. Runs: `test_encoder_runs`."""
 
 import dataclasses
-import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 from typing import Any
 
 import equinox as eqx
@@ -17,34 +12,15 @@ import pytest
 
 import nce_bias as nb
 from nce_bias.retrieval import encoder as encoder_module
-from nce_bias.retrieval import encoder_training, pool
+from nce_bias.retrieval import pool
 from nce_bias.retrieval.mining import Mined
 from nce_bias.retrieval.tokens import packed
 from nce_bias.text.bert import Dropout, states
-from nce_bias.train import loop
 from tests.oracles import bert as oracle
 from tests.retrieval import tiny_bert
 from tests.retrieval import tiny_linking as tiny
 
 FLOAT32 = 2e-5  # rounding through all layers, states of order 1
-CONFIG = nb.retrieval.EncoderConfig(
-    batch=8, mine_every=2, learning_rate=2e-3, warm_up=2, epochs=2, mentions=24, seed=3
-)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: Any) -> pathlib.Path:
-    return tmp_path_factory.mktemp("bert")
-
-
-@pytest.fixture(scope="module")
-def encoder(folder: pathlib.Path) -> nb.text.Bert:
-    return tiny_bert.encoder(folder)
-
-
-@pytest.fixture(scope="module")
-def corpus(encoder: nb.text.Bert) -> nb.retrieval.Corpus:
-    return nb.retrieval.corpus(tiny.data(), encoder, learn=True)
 
 
 @pytest.fixture(autouse=True)
@@ -52,40 +28,40 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.small_blocks(monkeypatch.setattr)
 
 
-def model(corpus: nb.retrieval.Corpus, score: Any = None, **given: Any) -> Any:
-    return nb.retrieval.encoder_retriever(corpus, score or nb.scores.Dual(), **given)
+def model(bert_corpus: nb.retrieval.Corpus, score: Any = None, **given: Any) -> Any:
+    return nb.retrieval.encoder_retriever(bert_corpus, score or nb.scores.Dual(), **given)
 
 
 # --- the forward pass
 
 
 def test_without_dropout_the_states_are_the_frozen_encoders(
-    corpus: nb.retrieval.Corpus, encoder: nb.text.Bert
+    bert_corpus: nb.retrieval.Corpus, bert: nb.text.Bert
 ) -> None:
     """Of entities, whose texts are the same on both ways; and packing changes nothing."""
     rows = np.arange(12, 24)
     texts = [tiny.data().entities[row].description for row in rows]
-    frozen = encoder.encode(texts)
-    trained = encoder_module.bert_states(encoder)
-    together = corpus.entities.batch(rows, 64)
+    frozen = bert.encode(texts)
+    trained = encoder_module.bert_states(bert)
+    together = bert_corpus.entities.batch(rows, 64)
     found = trained(together)
     for place, row in enumerate(rows):
-        alone = corpus.entities.batch(rows[place : place + 1], 64)
-        length = corpus.entities.lengths[row]
+        alone = bert_corpus.entities.batch(rows[place : place + 1], 64)
+        length = bert_corpus.entities.lengths[row]
         assert np.abs(found[together.at[place, :length]] - frozen[place]).max() < FLOAT32
         assert np.abs(trained(alone)[:length] - frozen[place]).max() < FLOAT32
-    longer = encoder_module.bert_states(encoder)
+    longer = encoder_module.bert_states(bert)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder_module, "CELLS", 64)  # one row at a time
         assert np.abs(longer(together) - found).max() < FLOAT32
 
 
-def test_types_of_tokens_are_berts(encoder: nb.text.Bert, folder: pathlib.Path) -> None:
+def test_types_of_tokens_are_berts(bert: nb.text.Bert, bert_folder: pathlib.Path) -> None:
     """By moving the embedding of type 1 into the oracle's words: no code is shared."""
-    w = oracle.tensors(folder / "model.safetensors")
+    w = oracle.tensors(bert_folder / "model.safetensors")
     ids = [2, 7, 9, 3, 12, 11, 3]
     both = packed([np.array(ids, np.int32)], [0], 8, types=[4])
-    found = encoder_module.bert_states(encoder)(both)[: len(ids)]
+    found = encoder_module.bert_states(bert)(both)[: len(ids)]
     kinds = w["embeddings.token_type_embeddings.weight"]
     words = w["embeddings.word_embeddings.weight"]
     # token k of the pair gets a word of its own: its embedding and what type 1 adds
@@ -98,11 +74,11 @@ def test_types_of_tokens_are_berts(encoder: nb.text.Bert, folder: pathlib.Path) 
 
 
 def test_the_gradient_is_that_of_finite_differences(
-    corpus: nb.retrieval.Corpus, encoder: nb.text.Bert
+    bert_corpus: nb.retrieval.Corpus, bert: nb.text.Bert
 ) -> None:
     """Along one direction in float64, with dropout of one key; kept and computed again alike."""
-    weights = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), encoder.weights)
-    cells: Any = tuple(map(jnp.asarray, corpus.entities.batch(np.arange(4), 64).cells))
+    weights = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), bert.weights)
+    cells: Any = tuple(map(jnp.asarray, bert_corpus.entities.batch(np.arange(4), 64).cells))
     random = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), weights)
 
@@ -142,27 +118,27 @@ def test_dropout_keeps_the_mean() -> None:
     assert np.mean(found == other) < 0.9
 
 
-# --- the corpus
+# --- the bert_corpus
 
 
-def test_a_mention_stands_between_its_marks(corpus: nb.retrieval.Corpus) -> None:
+def test_a_mention_stands_between_its_marks(bert_corpus: nb.retrieval.Corpus) -> None:
     ids = {piece: number for number, piece in enumerate([*tiny_bert.MARKS, *tiny_bert.words()])}
     for split, mentions in tiny.data().mentions.items():
         for row in (0, 1, 5, 7):
             one = mentions[row]
             parts = [*_words(one.left), "[unused0]", *_words(one.text), "[unused1]"]
             expected = [ids[w] for w in ["[CLS]", *parts, *_words(one.right), "[SEP]"]]
-            assert corpus[split].texts[row].tolist() == expected
+            assert bert_corpus[split].texts[row].tolist() == expected
 
 
 def _words(text: str) -> list[str]:
     return text.lower().replace(",", " ,").split()
 
 
-def test_long_texts_lose_what_is_far_from_the_mention(folder: pathlib.Path) -> None:
-    short = nb.text.bert(folder, max_tokens=9)
+def test_long_texts_lose_what_is_far_from_the_mention(bert_folder: pathlib.Path) -> None:
+    short = nb.text.bert(bert_folder, max_tokens=9)
     with pytest.warns(UserWarning, match="9 tokens and were cut") as said:
-        corpus = nb.retrieval.corpus(tiny.data(), short, learn=True)
+        bert_corpus = nb.retrieval.corpus(tiny.data(), short, learn=True)
     whole = [len(_words(entity.description)) + 2 for entity in tiny.data().entities]
     cut = sum(length > 9 for length in whole)
     assert str(said[0].message).startswith(f"corpus: {cut} of 59 entities are longer than 9")
@@ -177,8 +153,8 @@ def test_long_texts_lose_what_is_far_from_the_mention(folder: pathlib.Path) -> N
         "[CLS]", one.left.split()[-1], "[unused0]", *one.text.split(), "[unused1]",
         *one.right.split()[:2], "[SEP]",
     ]  # fmt: skip
-    assert corpus["train"].texts[row].tolist() == [ids[word] for word in expected]
-    assert max(corpus["train"].texts.lengths) == 9 == max(corpus.entities.lengths)
+    assert bert_corpus["train"].texts[row].tolist() == [ids[word] for word in expected]
+    assert max(bert_corpus["train"].texts.lengths) == 9 == max(bert_corpus.entities.lengths)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +177,7 @@ def test_tensors_that_do_not_fit(changed: Any, said: str, tmp_path: pathlib.Path
 
 
 def test_what_is_refused(
-    corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, folder: pathlib.Path
+    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, bert_folder: pathlib.Path
 ) -> None:
     with pytest.raises(ValueError, match=r"which has no file model\.safetensors"):
         nb.text.bert(tmp_path)
@@ -209,15 +185,15 @@ def test_what_is_refused(
     with pytest.raises(ValueError, match=r"a tokenizer without \[unused0\]"):
         nb.retrieval.corpus(tiny.data(), unmarked, learn=True)
     with pytest.raises(ValueError, match="holds tokens and no states"):
-        nb.retrieval.retriever(corpus, nb.scores.Dual())
+        nb.retrieval.retriever(bert_corpus, nb.scores.Dual())
     with pytest.raises(ValueError, match="which takes log q off"):
-        nb.retrieval.train_encoder(corpus, nb.scores.Dual(), None, nb.sampled_softmax)
+        nb.retrieval.train_encoder(bert_corpus, nb.scores.Dual(), None, nb.sampled_softmax)
     joint = nb.scores.Joint(jnp.ones(2), lambda *texts: texts[0])
     with pytest.raises(ValueError, match="can re-rank, not retrieve"):
-        model(corpus, joint)
-    wrong = dataclasses.replace(CONFIG, dropout=1.0)
+        model(bert_corpus, joint)
+    wrong = nb.retrieval.EncoderConfig(dropout=1.0)
     with pytest.raises(ValueError, match=r"dropout: got 1.0; expected a number in \[0, 1\)"):
-        nb.retrieval.train_encoder(corpus, nb.scores.Dual(), config=wrong)
+        nb.retrieval.train_encoder(bert_corpus, nb.scores.Dual(), config=wrong)
 
 
 # --- the pool
@@ -237,34 +213,36 @@ def by_hand(scores: np.ndarray, golds: list[int], labels: list[int], masked: boo
 
 @pytest.mark.parametrize("mines", [True, False])
 @pytest.mark.parametrize("score", [nb.scores.Dual(), nb.scores.Som(), nb.scores.Multi(3)], ids=repr)
-def test_the_loss_of_a_pool_by_hand(corpus: nb.retrieval.Corpus, score: Any, mines: bool) -> None:
+def test_the_loss_of_a_pool_by_hand(
+    bert_corpus: nb.retrieval.Corpus, score: Any, mines: bool
+) -> None:
     """With repeated golds and repeats of the gold among what is mined; unmasked is another loss."""
-    mentions = corpus["train"][np.array([0, 12, 33, 5])]
+    mentions = bert_corpus["train"][np.array([0, 12, 33, 5])]
     golds = mentions.labels.tolist()
     assert len(set(golds)) < 4  # two mentions of one entity
     labels = np.array(
         [[golds[0], golds[1], 7], [golds[1], 2, 40], [golds[2], 2, 9], [golds[3], 8, 1]]
     )
     mined = Mined(labels, np.ones((4, 3), bool), np.zeros((4, 3), np.float32))
-    own = model(corpus, score, scale=3.0)
+    own = model(bert_corpus, score, scale=3.0)
     batch = pool.batch(mentions, mined if mines else None)
     every = [*golds, *labels[:, 1:].ravel().tolist()] if mines else golds
     E = own.encode_inputs(mentions.texts.batch(mentions.rows, 64))
-    F = own.encode_labels(corpus.entities.batch(np.array(every), 64))
+    F = own.encode_labels(bert_corpus.entities.batch(np.array(every), 64))
     scores = np.asarray(own.against(E, F), float)
     found = float(pool.PoolLoss(nb.infonce)(own, batch))
     assert abs(found - by_hand(scores, golds, every, masked=True)) < FLOAT32
     assert abs(found - by_hand(scores, golds, every, masked=False)) > 100 * FLOAT32
 
 
-def test_columns_are_what_the_heads_say(corpus: nb.retrieval.Corpus) -> None:
+def test_columns_are_what_the_heads_say(bert_corpus: nb.retrieval.Corpus) -> None:
     """A mean over all tokens of a text, of length 1; SOM's columns weigh 1 / T at first."""
     rows = np.array([3, 14, 3])
-    dual, som = model(corpus, scale=5.0), model(corpus, nb.scores.Som(), dim=6)
-    texts = corpus.entities.batch(rows, 64)
+    dual, som = model(bert_corpus, scale=5.0), model(bert_corpus, nb.scores.Som(), dim=6)
+    texts = bert_corpus.entities.batch(rows, 64)
     found = dual.encoder(texts)
     for place, row in enumerate(rows):
-        length = corpus.entities.lengths[row]
+        length = bert_corpus.entities.lengths[row]
         mean = np.asarray(found)[texts.at[place, :length]].mean(axis=0)
         expected = mean / np.linalg.norm(mean)
         assert np.abs(dual.encode_labels(texts).states[place, 0] - expected).max() < FLOAT32
@@ -273,139 +251,63 @@ def test_columns_are_what_the_heads_say(corpus: nb.retrieval.Corpus) -> None:
         assert np.abs(sizes - np.where(np.arange(64) < length, 20 / length, 0)).max() < FLOAT32
 
 
+# --- layers that are constants
+
+
+def test_constants_have_no_gradient(bert_corpus: nb.retrieval.Corpus) -> None:
+    """What is left of the gradient is its upper part, through columns and both sides."""
+    whole = model(bert_corpus, nb.scores.Som(), shared=False)
+    mentions, generator = bert_corpus["test"][np.arange(3)], np.random.default_rng(0)
+    first, end = mentions.spans[0]
+    rows = generator.normal(size=(2, 3, end - first))
+    every = nb.retrieval.pull_back(whole, mentions, rows)
+    for constant in range(tiny_bert.LAYERS + 1):
+        found = nb.retrieval.pull_back(whole.frozen(constant), mentions, rows)
+        assert jnp.abs(found.inputs.gate - every.inputs.gate).max() < FLOAT32
+        for side in ("encoder", "label_encoder"):
+            full, upper = getattr(every, side).weights, getattr(found, side).weights
+            lower, left = upper.pop("layers")
+            assert not jax.tree.leaves((lower, upper))
+            parts = zip(*map(jax.tree.leaves, (left, full["layers"])), strict=True)
+            for a, b in parts:
+                scale = max(1, np.abs(b).max())
+                assert np.abs(a - b[:, constant:]).max(initial=0) < FLOAT32 * scale
+            assert np.abs(full["layers"]["outer"][0][:, :constant]).max(initial=1) > 0.01
+    twice = whole.frozen(1).frozen(0)
+    assert jax.tree.map(jnp.shape, twice.encoder.weights["layers"][1]) == jax.tree.map(
+        jnp.shape, whole.encoder.weights["layers"]
+    )
+    with pytest.raises(ValueError) as caught:
+        whole.frozen(3)
+    assert str(caught.value) == "layers: got 3; expected 0 to 2. So many layers the encoder has."
+
+
 # --- what takes a retriever takes this one
 
 
-def test_it_ranks_and_is_mined_from(corpus: nb.retrieval.Corpus) -> None:
-    own = model(corpus, nb.scores.Som())
-    mentions = corpus["test"]
+def test_it_ranks_and_is_mined_from(bert_corpus: nb.retrieval.Corpus) -> None:
+    own = model(bert_corpus, nb.scores.Som())
+    mentions = bert_corpus["test"]
     ranks = nb.retrieval.rank(own, mentions)
     ranked = nb.retrieval.rank_candidates(own, mentions, 5)
     assert (ranked.ranks == ranks).all()
     E = own.encode_inputs(mentions.texts.batch(mentions.rows, 64))
     first, end = mentions.spans[0]
-    F = own.encode_labels(corpus.entities.batch(np.arange(first, end), 64))
+    F = own.encode_labels(bert_corpus.entities.batch(np.arange(first, end), 64))
     scores = np.asarray(own.against(E, F))
     assert (ranked.labels == first + np.argsort(-scores, axis=1)[:, :5]).all()
     gold = scores[np.arange(len(scores)), mentions.labels - first]
     assert (ranks == np.sum(scores > gold[:, None] + 1e-6, axis=1) + 1).all()
-    mined = nb.retrieval.mine_negatives(own, corpus["train"], nb.top(3), nb.infonce, seed=0)
-    spans = corpus["train"].spans
+    mined = nb.retrieval.mine_negatives(own, bert_corpus["train"], nb.top(3), nb.infonce, seed=0)
+    spans = bert_corpus["train"].spans
     assert ((mined.labels >= spans[:, :1]) & (mined.labels < spans[:, 1:])).all()
 
 
-def test_ties_count_against_the_gold(corpus: nb.retrieval.Corpus) -> None:
+def test_ties_count_against_the_gold(bert_corpus: nb.retrieval.Corpus) -> None:
     """All scores 0: the gold is last, and the candidates are the world's first entities."""
-    own = eqx.tree_at(lambda m: m.scale, model(corpus), 0.0)
-    ranked = nb.retrieval.rank_candidates(own, corpus["test"], 20)
-    first, end = corpus["test"].spans[0]
+    own = eqx.tree_at(lambda m: m.scale, model(bert_corpus), 0.0)
+    ranked = nb.retrieval.rank_candidates(own, bert_corpus["test"], 20)
+    first, end = bert_corpus["test"].spans[0]
     assert set(ranked.ranks.tolist()) == {int(end - first)}
     expected = [*range(first, end), *[-1] * (20 - (end - first))]
     assert ranked.labels[0].tolist() == expected
-
-
-# --- runs
-
-
-def train(corpus: nb.retrieval.Corpus, folder: Any = None, **changed: Any) -> nb.train.Fit:
-    given = {"sampler": nb.top(1) + nb.iid(nb.uniform(), 1), "config": CONFIG, "every": 1} | changed
-    return nb.retrieval.train_encoder(
-        corpus, nb.scores.Dual(), folder=folder, checkpoints=[2], progress=False, **given
-    )
-
-
-def same(one: nb.train.Fit, two: nb.train.Fit) -> bool:
-    return one.status == two.status and all(
-        np.asarray(a).tobytes() == np.asarray(b).tobytes()
-        for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True)
-    )
-
-
-@pytest.mark.parametrize(("name", "call"), [("update", 4), ("mine_negatives", 2)])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
-    corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, name: str, call: int
-) -> None:
-    """Stopped between two minings, and in one; 2 epochs of 3 steps, mined at 0, 2, 3 and 5."""
-    whole = train(corpus)
-    assert whole.losses.shape == (6,) and whole.status == "ok"
-    module = loop if name == "update" else encoder_training
-    function, calls = getattr(module, name), []
-
-    def interrupting(*given: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == call:
-            raise KeyboardInterrupt
-        return function(*given, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, name, interrupting)
-        part = train(corpus, tmp_path)
-    assert part.status.startswith("interrupted") and 0 < len(part.losses) < 6
-    assert same(train(corpus, tmp_path), whole)
-    other = train(corpus, config=dataclasses.replace(CONFIG, seed=4))
-    assert not same(other, whole)
-
-
-KILLED = """
-import os, pathlib, signal, sys
-from tests.retrieval import test_encoder, tiny_bert
-from tests.retrieval import tiny_linking as tiny
-import nce_bias as nb
-from nce_bias.train import loop
-class Killing(loop.Bar):
-    def advance(self, steps=1, note=None):
-        super().advance(steps)
-        if self._done == 4:
-            os.kill(os.getpid(), signal.SIGKILL)
-loop.Bar = Killing
-tiny.small_blocks(setattr)
-encoder = tiny_bert.encoder(pathlib.Path(sys.argv[1]))
-corpus = nb.retrieval.corpus(tiny.data(), encoder, learn=True)
-test_encoder.train(corpus, sys.argv[2], every=3)
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bits(
-    corpus: nb.retrieval.Corpus, folder: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    """SIGKILL in step 4, of which nothing is kept: from step 3 on, which was mined at step 2."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), str(tmp_path)],
-        cwd=pathlib.Path(nb.__file__).parents[1],
-        env=os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    seen, update = [], loop.update
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "update", lambda *given: (seen.append(1), update(*given))[1])
-        assert same(train(corpus, tmp_path, every=3), train(corpus, every=3))
-    assert len(seen) == 3 + 6
-
-
-def test_a_run_learns_and_takes_each_mention_once(corpus: nb.retrieval.Corpus) -> None:
-    config = dataclasses.replace(CONFIG, epochs=12, mentions=None, dropout=0.0)
-    run = train(corpus, sampler=None, config=config)
-    assert run.losses[-5:].mean() < 0.5 * run.losses[:5].mean()
-    before = np.mean(1 / nb.retrieval.rank(model(corpus, seed=3), corpus["test"]))
-    assert np.mean(1 / nb.retrieval.rank(run.model, corpus["test"])) > before + 0.2
-    plan = encoder_training._Plan(corpus["train"], None, nb.infonce, config)
-    rows = [plan.coming(1, step, 1).rows for step in range(plan.steps)]
-    assert sorted(np.concatenate(rows)) == [*range(40)]
-    assert not np.array_equal(rows[0], plan.coming(0, 0, 1).rows)
-
-
-def test_accumulation_is_the_mean_of_gradients() -> None:
-    """Two steps of half a gradient each are one update; what decays are matrices alone."""
-    config = nb.retrieval.EncoderConfig(accumulate=2, warm_up=1, weight_decay=0.5, clip=1e9)
-    params = {"layers": {"a": jnp.ones((2, 3))}, "words": jnp.ones((3, 2)), "scale": jnp.ones(())}
-    decays = encoder_training._matrices(params)
-    assert json.dumps(decays, sort_keys=True) == (
-        '{"layers": {"a": false}, "scale": false, "words": true}'
-    )
-    optimizer = encoder_training.optimizer(config, 4)
-    state, none = optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
-    updates, state = optimizer.update(none, state, params)
-    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))

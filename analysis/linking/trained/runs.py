@@ -84,9 +84,9 @@ def trained(
     """The run of a cell: from its checkpoint, as far as there is one."""
     found = nb.retrieval.train_encoder(
         corpus,
-        setup.SCORES[cell.score],
+        setup.score(cell.score),
         setup.NEGATIVES[cell.negatives],
-        config=dataclasses.replace(design.plan, seed=cell.seed),
+        config=design.plan_of(cell),
         checkpoints=checkpoints(corpus, design),
         folder=folder_of(work, cell),
         every=25,
@@ -125,7 +125,7 @@ def run(
         "steps": len(found.losses),
         "seconds": seconds,
         "peak_gib": peak,
-        "plan": dataclasses.asdict(design.plan) | {"seed": cell.seed},
+        "plan": dataclasses.asdict(design.plan_of(cell)),
         "recall": {
             split: {str(k): float(np.mean(ranks[split] <= k)) for k in setup.AT}
             for split in setup.HELD_OUT

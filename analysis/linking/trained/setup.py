@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 import nce_bias as nb
 from analysis import tables
@@ -28,14 +30,24 @@ NEGATIVES: dict[str, Sampler | None] = {
     "hard": nb.top(MINED),
 }
 CODES, VECTORS = 8, 8  # of POLY and MULTI
+SCORES = ("dual", "som", "multi8", "poly8")
+#: Width of columns, by a map that is trained: a world's scores by all pairs of tokens are dear.
+WIDTHS = {"som": 128}
 #: Codes so small that POLY begins near the mean of the tokens, whose length is the scale: 20.
 SMALL, WIDTH = 0.05, 384
-SCORES: dict[str, nb.scores.Score] = {
-    "dual": nb.scores.Dual(),
-    "som": nb.scores.Som(),
-    "multi8": nb.scores.Multi(VECTORS),
-    "poly8": nb.scores.Poly(SMALL * jax.random.normal(jax.random.key(7), (CODES, WIDTH))),
-}
+
+
+@functools.cache
+def score(name: str) -> nb.scores.Score:
+    """By name."""
+    found = {
+        "dual": nb.scores.Dual,
+        "som": nb.scores.Som,
+        "multi8": lambda: nb.scores.Multi(VECTORS),
+    }
+    if name in found:
+        return found[name]()
+    return nb.scores.Poly(SMALL * jax.random.normal(jax.random.key(7), (CODES, WIDTH), jnp.float32))
 
 
 class Cell(NamedTuple):
@@ -83,6 +95,10 @@ class Design(tables.Design):
             for kind in self.negatives
         ]
 
+    def plan_of(self, cell: Cell) -> EncoderConfig:
+        """The plan of one run."""
+        return dataclasses.replace(self.plan, seed=cell.seed, dim=WIDTHS.get(cell.score))
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -113,4 +129,4 @@ STAGES = {
     "residual": Stage(joined=True),
 }
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-FULL = Design(tuple(SCORES), tuple(NEGATIVES), seeds=1, plan=EncoderConfig())
+FULL = Design(SCORES, tuple(NEGATIVES), seeds=1, plan=EncoderConfig())
