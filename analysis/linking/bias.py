@@ -8,7 +8,8 @@ mean over the mentions looked at, whose norm is that of these mentions: the same
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,9 +17,30 @@ import numpy as np
 import nce_bias as nb
 from analysis.estimators import flat, root, root_ratio
 from analysis.linking import setup
-from nce_bias.retrieval import Corpus, Retriever, pull_back, world_scores
+from nce_bias.retrieval import Corpus, EncoderRetriever, Retriever, pull_back, world_scores
+from nce_bias.samplers import Sampler
 
 TOLERANCE = 1e-6  # scores are float32
+Model = Retriever | EncoderRetriever
+
+
+class Kinds(NamedTuple):
+    """Kinds of negatives that are measured, and for how many mentions.
+
+    Attributes
+    ----------
+    exact, sampled : mapping of name to Sampler
+        Those that have an exact law, and those of which candidate sets are drawn.
+    mentions : int
+        Of each world.
+    draws : int
+        Candidate sets of each mention, twice.
+    """
+
+    exact: Mapping[str, Sampler]
+    sampled: Mapping[str, Sampler]
+    mentions: int
+    draws: int
 
 
 def measured_rows(corpus: Corpus, split: str, count: int) -> list[np.ndarray]:
@@ -31,17 +53,16 @@ def measured_rows(corpus: Corpus, split: str, count: int) -> list[np.ndarray]:
     return found
 
 
-def moments(
-    model: Retriever, corpus: Corpus, split: str, count: int, draws: int
-) -> list[dict[str, Any]]:
+def moments(model: Model, corpus: Corpus, split: str, kinds: Kinds) -> list[dict[str, Any]]:
     """One row for each kind of negatives, means over the mentions of all worlds."""
     worlds = [
-        _world(model, corpus, split, rows, draws) for rows in measured_rows(corpus, split, count)
+        _world(model, corpus, split, rows, kinds)
+        for rows in measured_rows(corpus, split, kinds.mentions)
     ]
     total = sum(len(world["rows"]) for world in worlds)
     gradient = _summed(worlds, "exact", total)
     rows = []
-    for kind in (*setup.EXACT, *setup.SAMPLED):
+    for kind in (*kinds.exact, *kinds.sampled):
         parts = [world[kind] for world in worlds]
         halves = [_summed(worlds, f"{kind} {half}", total) for half in "ab"]
         square = float(halves[0] @ halves[1])  # of two independent halves: without a noise floor
@@ -70,7 +91,7 @@ def moments(
 
 
 def world_problem(
-    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray
+    model: Model, corpus: Corpus, split: str, rows: np.ndarray
 ) -> tuple[nb.Problem, np.ndarray]:
     """Mentions of one world over all its labels, in float64, and the order they stand in."""
     parts = list(world_scores(model, corpus[split][rows]))
@@ -112,24 +133,25 @@ SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
 
 
 def _world(
-    model: Retriever, corpus: Corpus, split: str, rows: np.ndarray, draws: int
+    model: Model, corpus: Corpus, split: str, rows: np.ndarray, kinds: Kinds
 ) -> dict[str, Any]:
     """Of one world: each kind's scalars and squares, and pull-backs of eps summed over mentions."""
     problem, rows = world_problem(model, corpus, split, rows)
     exact = np.exp(np.asarray(problem.log_model)) - np.asarray(problem.population)
     found: dict[str, Any] = {"rows": rows, "gradient_squares": np.sum(exact**2, axis=1)}
     cotangents = {"exact": exact}
-    for kind, sampler in setup.EXACT.items():
+    for kind, sampler in kinds.exact.items():
         result = nb.exact(problem, sampler, split=False, tolerance=TOLERANCE)
         if result.status != "ok":
             raise RuntimeError(f"{kind}: {result.status}")
         bias = np.asarray(result.bias)
         found[kind] = _scalars(result) | {"squares": np.sum(bias**2, axis=1)}
         cotangents |= {f"{kind} a": bias}
-    for kind, sampler in setup.SAMPLED.items():
+    for kind, sampler in kinds.sampled.items():
         key = jax.random.key(zlib.crc32(kind.encode()))
         halves = [
-            nb.monte_carlo(problem, sampler, key=k, draws=draws) for k in jax.random.split(key)
+            nb.monte_carlo(problem, sampler, key=k, draws=kinds.draws)
+            for k in jax.random.split(key)
         ]
         a, b = (np.asarray(half.bias) for half in halves)
         means = {n: np.mean([_scalars(half)[n] for half in halves]) for n in SCALARS}
@@ -138,7 +160,7 @@ def _world(
     pulled = pull_back(model, corpus[split][rows], np.stack([*cotangents.values()]))
     gradients = np.asarray(flat(pulled, leading=1), float)
     found["pulled"] = dict(zip(cotangents, gradients, strict=True))
-    for kind in setup.EXACT:
+    for kind in kinds.exact:
         found["pulled"][f"{kind} b"] = found["pulled"][f"{kind} a"]
     return found
 

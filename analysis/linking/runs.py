@@ -102,8 +102,9 @@ def run(corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.P
         with replacing(folder / "about.json") as file:
             file.write(json.dumps(about).encode())
     rows: list[dict[str, Any]] = []
+    kinds = bias.Kinds(setup.EXACT, setup.SAMPLED, design.measured, design.draws)
     for step in design.checkpoints(cell):
-        measured = bias.moments(found.at(step), corpus, "test", design.measured, design.draws)
+        measured = bias.moments(found.at(step), corpus, "test", kinds)
         rows += [cell._asdict() | {"step": step} | row for row in measured]
     with replacing(folder / "moments.csv") as file:
         pd.DataFrame(rows).to_csv(file, index=False)

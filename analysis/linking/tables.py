@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def write(
         "categories": categories(ranks["test"], data),
         "moments": moments.to_dict("records"),
         "scatter": scatter.to_dict("records"),
-        "correlation": correlation(scatter),
+        "correlation": correlation(groups(scatter)),
         "seconds": seconds(work, cells),
     }
     tables.write(
@@ -145,16 +146,20 @@ def points(moments: Table, kinds: dict, cells: list[Cell]) -> Table:
     return pd.DataFrame(rows)
 
 
-def correlation(scatter: Table) -> list[dict[str, Any]]:
-    """Spearman's rank correlation of bias and recall over runs, for all and within each score.
+def groups(scatter: Table) -> dict[str, Table]:
+    """All runs, all but those of random negatives, and those of each score."""
+    found = {"all": scatter, "all but random": scatter[scatter["negatives"] != BASE]}
+    return found | dict(tuple(scatter.groupby("score")))
+
+
+def correlation(runs: Mapping[str, Table], biases: Sequence[str] = BIASES) -> list[dict[str, Any]]:
+    """Spearman's rank correlation of bias and recall over each group of runs.
 
     Runs that differ in their seed alone are one condition; whole conditions are resampled for the
     95 % interval.
     """
     rows = []
-    groups = {"all": scatter, "all but random": scatter[scatter["negatives"] != BASE]}
-    groups |= dict(tuple(scatter.groupby("score")))
-    for (group, table), of, k in itertools.product(groups.items(), BIASES, setup.AT):
+    for (group, table), of, k in itertools.product(runs.items(), biases, setup.AT):
         conditions = [part for _, part in table.groupby(["score", "negatives"])]
         if len(conditions) < FEWEST:
             continue

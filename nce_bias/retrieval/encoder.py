@@ -28,19 +28,23 @@ from nce_bias.retrieval._retriever import SCALE, Retrieves, check_retrieves
 from nce_bias.retrieval.tokens import Packed
 from nce_bias.retrieval.tower import Columns, padded, softmax, unit
 from nce_bias.text import Bert
-from nce_bias.text.bert import Dropout, Weights, depth, frozen, states
+from nce_bias.text.bert import Dropout, Weights, depth, states
 
 CELLS = 2048  # computed at a time: more fit no cache, and take twice as long a token
 
 
 class BertStates(eqx.Module):
-    """States of packed texts by weights that are trained; `rate` is that of dropout."""
+    """States of packed texts by weights that are trained; `rate` is that of dropout.
+
+    `constant` is how many layers, and the embeddings, have no derivative: 0 is none of both.
+    """
 
     weights: Weights
     heads: int = eqx.field(static=True)
     epsilon: float = eqx.field(static=True)
     rate: float = eqx.field(static=True)
     remat: bool = eqx.field(static=True)
+    constant: int = eqx.field(static=True, default=0)
 
     def __call__(self, texts: Packed) -> Float[Array, "N H"]:
         """The state of each cell, row after row."""
@@ -61,6 +65,7 @@ class BertStates(eqx.Module):
                 epsilon=self.epsilon,
                 dropout=dropout,
                 remat=self.remat,
+                constant=self.constant,
             )
 
         most = max(1, CELLS // cells.shape[2])
@@ -141,9 +146,10 @@ class EncoderRetriever(Retrieves):
     scale: float | Float[Array, ""]
 
     def frozen(self, layers: int) -> EncoderRetriever:
-        """The same model, whose embeddings and first `layers` layers are constants.
+        """The same model; its embeddings and first `layers` layers have the derivative 0.
 
-        Nothing is pulled back to them and they are not trained: the backward pass ends above them.
+        For what is pulled back to the layers above them alone, where the backward pass ends. Not
+        for training: AdamW's weight decay moves what has no gradient, too.
 
         Raises
         ------
@@ -156,9 +162,7 @@ class EncoderRetriever(Retrieves):
             raise refuse("layers", given, f"0 to {held}", "So many layers the encoder has.")
 
         def of(encoder: BertStates | None) -> BertStates | None:
-            if encoder is None:
-                return None
-            return dataclasses.replace(encoder, weights=frozen(encoder.weights, layers))
+            return None if encoder is None else dataclasses.replace(encoder, constant=layers)
 
         return dataclasses.replace(
             self, encoder=of(self.encoder), label_encoder=of(self.label_encoder)

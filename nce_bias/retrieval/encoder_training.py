@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from nce_bias.retrieval import pool
 from nce_bias.retrieval._corpus import Corpus, Mentions
 from nce_bias.retrieval.encoder import EncoderRetriever, encoder_retriever
 from nce_bias.retrieval.mining import Mined, mine_negatives
+from nce_bias.retrieval.ranking import out_of_memory
 from nce_bias.retrieval.training import digest
 from nce_bias.samplers import Sampler
 from nce_bias.train.loop import fit
@@ -120,6 +122,8 @@ def train_encoder(  # noqa: PLR0913
     ValueError
         For numbers out of range, a corpus without tokens, a loss that corrects, and a checkpoint
         that is damaged or of another configuration.
+    jax.errors.JaxRuntimeError
+        Where a step does not fit the memory, with a note of what helps.
     """
     config = config or EncoderConfig()
     check_loss(loss)
@@ -146,18 +150,34 @@ def train_encoder(  # noqa: PLR0913
         "corpus": f"{corpus.name}; {len(corpus.entities)}, {len(corpus['train'])}",
     }
     updates = config.epochs * plan.steps // config.accumulate
-    return fit(
-        pool.PoolLoss(loss),
-        model,
-        _Batches(plan, plan.unmined(), Speed()),
-        optimizer(config, updates),
-        steps=config.epochs * plan.steps,
-        checkpoints=checkpoints,
-        folder=folder,
-        every=every,
-        configuration=configuration,
-        progress=progress,
-    )
+    with advice_on_memory(config):
+        return fit(
+            pool.PoolLoss(loss),
+            model,
+            _Batches(plan, plan.unmined(), Speed()),
+            optimizer(config, updates),
+            steps=config.epochs * plan.steps,
+            checkpoints=checkpoints,
+            folder=folder,
+            every=every,
+            configuration=configuration,
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def advice_on_memory(config: Any) -> Iterator[None]:
+    """Adds to an error of a device that has no memory left what makes a step smaller."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if out_of_memory(error):
+            error.add_note(
+                f"A step of batch={config.batch} does not fit the memory. Half the batch with "
+                f"accumulate={2 * config.accumulate} makes updates of as many mentions; an encoder "
+                "of remat=True keeps less of each layer."
+            )
+        raise
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

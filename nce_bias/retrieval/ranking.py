@@ -7,10 +7,12 @@ block of inputs x labels x tokens x tokens.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -74,12 +76,38 @@ def blocks(texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], size: int) ->
 
 
 def encode(
-    model: Retrieves, texts: Texts | TokenTexts, rows: Int[np.ndarray, " n"], side: str
+    model: Retrieves,
+    texts: Texts | TokenTexts,
+    rows: Int[np.ndarray, " n"],
+    side: str,
+    size: int | None = None,
 ) -> Iterator[Encoded]:
-    """Columns of some texts, block by block; `side` is "inputs" or "labels"."""
-    encoder, size = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
-    for block in blocks(texts, rows, size):
-        yield Encoded(block.rows, encoder(model, block.texts))
+    """Columns of some texts, block by block; `side` is "inputs" or "labels".
+
+    A block that does not fit the memory is halved, and so are those that follow; a warning says so.
+    """
+    encoder, usual = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
+    size, left = size or usual, np.ones(len(rows), bool)
+    try:
+        for block in blocks(texts, rows, size):
+            columns = jax.block_until_ready(encoder(model, block.texts))
+            left[block.rows] = False
+            yield Encoded(block.rows, columns)
+    except jax.errors.JaxRuntimeError as error:
+        if not out_of_memory(error) or size == 1:
+            raise
+        warnings.warn(
+            f"{side}: {size} texts at a time do not fit the memory; going on with {size // 2}.",
+            stacklevel=2,
+        )
+        rest = np.flatnonzero(left)
+        for found in encode(model, texts, rows[rest], side, size // 2):
+            yield found._replace(rows=rest[found.rows])
+
+
+def out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+    """Whether that is what a device said."""
+    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 def world_scores(

@@ -17,7 +17,12 @@ from jaxtyping import Array, Float, Int
 from nce_bias._checks import refuse
 from nce_bias.losses import Loss, check_loss, infonce
 from nce_bias.retrieval._corpus import Mentions
-from nce_bias.retrieval.encoder_training import Speed, check_numbers, optimizer
+from nce_bias.retrieval.encoder_training import (
+    Speed,
+    advice_on_memory,
+    check_numbers,
+    optimizer,
+)
 from nce_bias.retrieval.ranking import Ranked, check_candidates
 from nce_bias.retrieval.reranker import Reranker, pair_texts
 from nce_bias.retrieval.tokens import Packed, packed, rounded
@@ -125,22 +130,23 @@ def train_reranker(  # noqa: PLR0913
             stacklevel=2,
         )
     steps = config.epochs * plan.steps
-    return fit(
-        PairLoss(loss),
-        model,
-        _Batches(plan, Speed()),
-        optimizer(config, steps // config.accumulate),
-        steps=steps,
-        checkpoints=checkpoints,
-        folder=folder,
-        every=every,
-        configuration={
-            **dataclasses.asdict(config),
-            "loss": loss.name,
-            "arrays": digest((model, loss, mentions.rows, *candidates)),
-        },
-        progress=progress,
-    )
+    with advice_on_memory(config):
+        return fit(
+            PairLoss(loss),
+            model,
+            _Batches(plan, Speed()),
+            optimizer(config, steps // config.accumulate),
+            steps=steps,
+            checkpoints=checkpoints,
+            folder=folder,
+            every=every,
+            configuration={
+                **dataclasses.asdict(config),
+                "loss": loss.name,
+                "arrays": digest((model, loss, mentions.rows, *candidates)),
+            },
+            progress=progress,
+        )
 
 
 class Pairs(NamedTuple):

@@ -109,29 +109,6 @@ def arrange(file: Mapping[str, np.ndarray], layers: int) -> Weights:
     }
 
 
-def frozen(weights: Weights, count: int) -> Weights:
-    """The same weights, of which embeddings and the first `count` layers are NumPy arrays.
-
-    NumPy arrays are constants wherever something is trained or pulled back, and `states` takes no
-    backward pass through them. ``weights["layers"]`` becomes a pair: those layers, and the rest.
-    """
-    layers = jax.tree.map(lambda *parts: jnp.concatenate(parts), *_stacks(weights))
-    below = jax.tree.map(np.asarray, {**weights, "layers": {}})
-    lower = jax.tree.map(lambda leaf: np.asarray(leaf[:count]), layers)
-    return below | {"layers": (lower, jax.tree.map(lambda leaf: leaf[count:], layers))}
-
-
-def depth(weights: Weights) -> int:
-    """Number of layers."""
-    return sum(len(stack["norm"][0]) for stack in _stacks(weights))
-
-
-def _stacks(weights: Weights) -> tuple[Weights, ...]:
-    """Layers, those that are constants first."""
-    layers = weights["layers"]
-    return layers if isinstance(layers, tuple) else (layers,)
-
-
 class Dropout(NamedTuple):
     """Numbers that are left out while training: each with chance `rate`, drawn from a key.
 
@@ -170,7 +147,7 @@ def forward(
     return states(weights, (ids, positions, texts, None), heads=heads, epsilon=epsilon)
 
 
-def states(
+def states(  # noqa: PLR0913
     weights: Weights,
     cells: tuple[Any, Any, Any, Any],
     *,
@@ -178,13 +155,14 @@ def states(
     epsilon: float,
     dropout: Dropout | None = None,
     remat: bool = False,
+    constant: int = 0,
 ) -> Float[Array, "r w h"]:
     """What `forward` is the compiled form of, for training: differentiable in the weights.
 
     Parameters
     ----------
     weights
-        As `arrange` or `frozen` gives them.
+        As `arrange` gives them.
     cells
         Token ids, positions, numbers of texts and token types (0, 1, or None for 0 everywhere),
         each int `[R, W]`.
@@ -195,6 +173,9 @@ def states(
         is added.
     remat
         Keep each layer's input alone, and compute the rest again in the backward pass.
+    constant
+        The derivative in the embeddings and the first so many layers is 0: of one or more, the
+        backward pass ends above them.
     """
     ids, positions, texts, types = cells
 
@@ -226,13 +207,22 @@ def states(
         inner = jax.nn.gelu(dense(layer["inner"], x), approximate=False)
         return normed(layer["norm"], x + dropped(number + 2, dense(layer["outer"], inner))), None
 
-    x = jnp.asarray(weights["words"])[ids] + jnp.asarray(weights["positions"])[positions]
+    layers = weights["layers"]
+    numbers = 1 + 3 * np.arange(depth(weights), dtype=np.int32)
+    step = jax.checkpoint(block) if remat else block
+    if constant:
+        weights = jax.lax.stop_gradient(weights)
+    x = weights["words"][ids] + weights["positions"][positions]
     if types is not None:
         x = x + jnp.asarray(types)[..., None] * weights["types"]
     x = dropped(0, normed(weights["norm"], x))
-    step, place = jax.checkpoint(block) if remat else block, 1
-    for stack in _stacks(weights):
-        count = len(stack["norm"][0])
-        numbers = place + 3 * np.arange(count, dtype=np.int32)
-        x, place = jax.lax.scan(step, x, (numbers, stack))[0], place + 3 * count
-    return x
+    if constant:
+        lower = jax.tree.map(lambda leaf: leaf[:constant], weights["layers"])
+        x, _ = jax.lax.scan(step, x, (numbers[:constant], lower))
+        layers = jax.tree.map(lambda leaf: leaf[constant:], layers)
+    return jax.lax.scan(step, x, (numbers[constant:], layers))[0]
+
+
+def depth(weights: Weights) -> int:
+    """Number of layers."""
+    return len(weights["layers"]["norm"][0])

@@ -338,7 +338,7 @@ def test_a_rank_correlation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
             **{f"recall@{k}": [0.5, 0.6, 0.3, 0.4] for k in setup.AT},
         }
     )
-    found = pd.DataFrame(tables.correlation(scatter))
+    found = pd.DataFrame(tables.correlation(tables.groups(scatter)))
     ranks = [3, 4, 1, 2]
     distance = sum((rank - place) ** 2 for place, rank in enumerate(ranks, start=1))
     row = cell(found, runs="all", bias="relative_bias", metric="recall@1")
@@ -373,7 +373,8 @@ def test_moments_are_those_of_each_mention_and_of_the_mean_gradient(small: Any) 
     """Against `nb.gradient_bias` on a function of all labels, one world."""
     corpus, design, folder = small
     model = runs.trained(corpus, design, design.cells[0], folder / "runs").at(8)
-    table = pd.DataFrame(bias.moments(model, corpus, "test", 3, 64)).set_index("kind")
+    kinds = bias.Kinds(setup.EXACT, setup.SAMPLED, mentions=3, draws=64)
+    table = pd.DataFrame(bias.moments(model, corpus, "test", kinds)).set_index("kind")
     (rows,) = bias.measured_rows(corpus, "test", 3)
     assert rows.tolist() == [0, 5, 11]
     entities = corpus.entities.batch(np.arange(35, 47), 32)

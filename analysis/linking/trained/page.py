@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames import Table, where
+from analysis.linking.tables import BIASES
 from analysis.linking.trained import setup
+from analysis.linking.trained.changed import AFTER, BEFORE
 
 HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
-NAMES = {"dual": "DUAL", "som": "SOM", "bm25": "BM25", "som, frozen": "SOM, frozen"}
+SCORES = {"dual": "DUAL", "som": "SOM", "multi8": "MULTI-8", "poly8": "POLY-8"}
+NAMES = SCORES | {"bm25": "BM25", "som, frozen": "SOM, frozen"}
 MEASURED = ("random", "mixed-50", "hard", "model, independent")
 STAGES = {"joint": "JOINT", "residual": "residual JOINT"}
 NAMES |= {
@@ -73,16 +76,65 @@ def two_stages(results: pathlib.Path = RESULTS) -> str:
 
 
 def bias(results: pathlib.Path = RESULTS) -> str:
-    """Relative bias and cosine of kinds of negatives, by what the model was trained with."""
-    found = pd.read_csv(results / "moments.csv")
-    kinds = [kind for kind in MEASURED if kind in set(found["kind"])]
+    """Relative bias and cosine in score space of kinds of negatives, by how a model was trained."""
+    return _measured(results, "moments", "relative_bias", "cosine", MEASURED)
+
+
+def parameters(results: pathlib.Path = RESULTS) -> str:
+    """The same over the parameters of the last layer and of the heads."""
+    names = "parameter_relative_bias", "parameter_cosine"
+    return _measured(results, "moments", *names, MEASURED)
+
+
+def pooled(results: pathlib.Path = RESULTS) -> str:
+    """The same in score space of the candidates that a batch shares."""
+    return _measured(results, "pooled", "relative_bias", "cosine", tuple(setup.NEGATIVES))
+
+
+def _measured(
+    results: pathlib.Path, name: str, column: str, cosine: str, kinds: tuple[str, ...]
+) -> str:
+    found = pd.read_csv(results / f"{name}.csv")
+    found = found[found[column].notna()]
     lines = [_row(["model", *kinds]), _row(["---"] * (1 + len(kinds)))]
-    for run, rows in found.groupby("run", sort=False):
+    for (run, step), rows in found.groupby(["run", "step"], sort=False):
         some = rows.set_index("kind")
-        cells = [f"{some['relative_bias'][k]:.2f} ({some['cosine'][k]:.2f})" for k in kinds]
+        cells = [f"{some[column][k]:.2f} ({some[cosine][k]:.2f})" for k in kinds]
         words = str(run).removesuffix("_0").split("_")
-        name = "MiniLM, untrained" if words[0] == "untrained" else " ".join(words)
-        lines.append(_row([name.replace("dual", "DUAL, trained with"), *cells]))
+        if words[0] == "untrained":
+            name = f"{SCORES[words[1]]}, untrained"
+        else:
+            last = step == found[found["run"] == run]["step"].max()
+            name = f"{SCORES[words[0]]}, trained with {words[1]}"
+            name += "" if last else f", {step} steps"
+        lines.append(_row([name, *cells]))
+    return "\n".join(lines)
+
+
+def correlation(results: pathlib.Path = RESULTS) -> str:
+    """Rank correlation of a run's own bias with its recall@1."""
+    found = where(pd.read_csv(results / "correlation.csv"), metric="recall@1")
+    lines = [_row(["runs", "number", "score space", "parameters"]), _row(["---"] * 4)]
+    for runs, rows in found.groupby("runs", sort=False):
+        cells, counts = [], []
+        for name in BIASES:
+            row = where(rows, bias=name).iloc[0]
+            cells.append(f"{row['spearman']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]")
+            counts.append(str(row["count"]))
+        lines.append(_row([str(runs), " and ".join(dict.fromkeys(counts)), *cells]))
+    return "\n".join(lines)
+
+
+def examples(results: pathlib.Path = RESULTS) -> str:
+    """Mentions that one kind of negatives gets right and the other wrong."""
+    found = pd.read_csv(results / "examples.csv", keep_default_na=False)
+    lines = [_row(["mention", "entity", BEFORE, AFTER]), _row(["---"] * 4)]
+    rows: list[dict[str, Any]] = found.to_dict("records")
+    for row in rows:
+        mention = f"{row['left']} **{row['text']}** {row['after']}".strip()
+        entity = f"{row['title']}: {row['definition']}"
+        cells = [str(row[BEFORE]), str(row[AFTER])]
+        lines.append(_row([*(text.replace("|", "/") for text in (mention, entity)), *cells]))
     return "\n".join(lines)
 
 
@@ -100,6 +152,10 @@ def written(text: str) -> str:
         "categories": categories,
         "stages": two_stages,
         "bias": bias,
+        "parameters": parameters,
+        "pooled": pooled,
+        "correlation": correlation,
+        "examples": examples,
     }.items():
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
         text = re.sub(pattern, lambda m, made=made: f"{m[1]}{made()}\n{m[2]}", text, flags=re.S)

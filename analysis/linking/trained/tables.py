@@ -13,21 +13,21 @@ import shutil
 from typing import Annotated, Any
 
 import numpy as np
-import pandas as pd
 import typer
 
 import nce_bias as nb
 from analysis import tables
 from analysis.frames import where
 from analysis.linking import tables as linking
-from analysis.linking.trained import baselines, setup
+from analysis.linking.trained import baselines, measured, setup
+from analysis.linking.trained.changed import changed
 from analysis.linking.trained.setup import Cell
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results"
 FROZEN = HERE.parent / "results" / "ranks.npz"
 #: What is kept of a run, where it is there: candidates are large, and stay in the work folder.
-KEPT = ("about.json", "ranks.npz", "moments.csv")
+KEPT = ("about.json", "ranks.npz", "moments.csv", "pooled.csv")
 #: What a trained encoder is compared with: words, and the best of `analysis.linking`.
 BESIDES = (("bm25", "title ten times"), ("som", "mixed-50"))
 Ranks = dict[tuple[str, str], np.ndarray]
@@ -120,14 +120,6 @@ def two_stages(worlds: dict[str, list[str]], out: pathlib.Path = RESULTS) -> lis
     return rows
 
 
-def moments(out: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
-    """Exact bias of each kind of negatives, of the untrained models and of the runs measured."""
-    rows = []
-    for path in sorted(out.glob("*/moments.csv")):
-        rows += [{"run": path.parent.name} | row for row in pd.read_csv(path).to_dict("records")]
-    return rows
-
-
 def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS) -> None:
     """All tables, from the ranks in `source`."""
     worlds = {split: [m.world for m in data.mentions[split]] for split in setup.HELD_OUT}
@@ -137,6 +129,7 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
         about = json.loads((source / cell.folder / "about.json").read_text())
         times = {name.replace(" ", "_"): value for name, value in about["seconds"].items()}
         seconds.append(cell._asdict() | times | {"peak_gib": about["peak_gib"]})
+    scatter = measured.scatter(kept(source), source)
     tables.write(
         out,
         {
@@ -144,7 +137,11 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
             "differences": differences(found["test"], worlds["test"]),
             "categories": linking.categories(found["test"], data),
             "two_stages": two_stages(worlds, source),
-            "moments": moments(source),
+            "moments": measured.collected(source, "moments"),
+            "pooled": measured.collected(source, "pooled"),
+            "scatter": scatter,
+            "correlation": measured.correlation(scatter),
+            "examples": changed(found["test"], data, "dual"),
             "seconds": seconds,
         },
         setup.FULL,

@@ -1,0 +1,134 @@
+"""Training an encoder: a run that learns, that goes on where it was stopped or killed."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nce_bias as nb
+from nce_bias.retrieval import encoder_training
+from nce_bias.train import loop
+from tests.retrieval import tiny_linking as tiny
+
+CONFIG = nb.retrieval.EncoderConfig(
+    batch=8, mine_every=2, learning_rate=2e-3, warm_up=2, epochs=2, mentions=24, seed=3
+)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.small_blocks(monkeypatch.setattr)
+
+
+def train(corpus: nb.retrieval.Corpus, folder: Any = None, **changed: Any) -> nb.train.Fit:
+    given = {"sampler": nb.top(1) + nb.iid(nb.uniform(), 1), "config": CONFIG, "every": 1} | changed
+    return nb.retrieval.train_encoder(
+        corpus, nb.scores.Dual(), folder=folder, checkpoints=[2], progress=False, **given
+    )
+
+
+def same(one: nb.train.Fit, two: nb.train.Fit) -> bool:
+    return one.status == two.status and all(
+        np.asarray(a).tobytes() == np.asarray(b).tobytes()
+        for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True)
+    )
+
+
+@pytest.mark.parametrize(("name", "call"), [("update", 4), ("mine_negatives", 2)])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, name: str, call: int
+) -> None:
+    """Stopped between two minings, and in one; 2 epochs of 3 steps, mined at 0, 2, 3 and 5."""
+    whole = train(bert_corpus)
+    assert whole.losses.shape == (6,) and whole.status == "ok"
+    module = loop if name == "update" else encoder_training
+    function, calls = getattr(module, name), []
+
+    def interrupting(*given: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return function(*given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, interrupting)
+        part = train(bert_corpus, tmp_path)
+    assert part.status.startswith("interrupted") and 0 < len(part.losses) < 6
+    assert same(train(bert_corpus, tmp_path), whole)
+    other = train(bert_corpus, config=dataclasses.replace(CONFIG, seed=4))
+    assert not same(other, whole)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from tests.retrieval import test_encoder_runs, tiny_bert
+from tests.retrieval import tiny_linking as tiny
+import nce_bias as nb
+from nce_bias.train import loop
+class Killing(loop.Bar):
+    def advance(self, steps=1, note=None):
+        super().advance(steps)
+        if self._done == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+loop.Bar = Killing
+tiny.small_blocks(setattr)
+encoder = tiny_bert.encoder(pathlib.Path(sys.argv[1]))
+corpus = nb.retrieval.corpus(tiny.data(), encoder, learn=True)
+test_encoder_runs.train(corpus, sys.argv[2], every=3)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bits(
+    bert_corpus: nb.retrieval.Corpus, bert_folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """SIGKILL in step 4, of which nothing is kept: from step 3 on, which was mined at step 2."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(bert_folder), str(tmp_path)],
+        cwd=pathlib.Path(nb.__file__).parents[1],
+        env=os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    seen, update = [], loop.update
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "update", lambda *given: (seen.append(1), update(*given))[1])
+        assert same(train(bert_corpus, tmp_path, every=3), train(bert_corpus, every=3))
+    assert len(seen) == 3 + 6
+
+
+def test_a_run_learns_and_takes_each_mention_once(bert_corpus: nb.retrieval.Corpus) -> None:
+    config = dataclasses.replace(CONFIG, epochs=12, mentions=None, dropout=0.0)
+    run = train(bert_corpus, sampler=None, config=config)
+    assert run.losses[-5:].mean() < 0.5 * run.losses[:5].mean()
+    untrained = nb.retrieval.encoder_retriever(bert_corpus, nb.scores.Dual(), seed=3)
+    before = np.mean(1 / nb.retrieval.rank(untrained, bert_corpus["test"]))
+    assert np.mean(1 / nb.retrieval.rank(run.model, bert_corpus["test"])) > before + 0.2
+    plan = encoder_training._Plan(bert_corpus["train"], None, nb.infonce, config)
+    rows = [plan.coming(1, step, 1).rows for step in range(plan.steps)]
+    assert sorted(np.concatenate(rows)) == [*range(40)]
+    assert not np.array_equal(rows[0], plan.coming(0, 0, 1).rows)
+
+
+def test_accumulation_is_the_mean_of_gradients() -> None:
+    """Two steps of half a gradient each are one update; what decays are matrices alone."""
+    config = nb.retrieval.EncoderConfig(accumulate=2, warm_up=1, weight_decay=0.5, clip=1e9)
+    params = {"layers": {"a": jnp.ones((2, 3))}, "words": jnp.ones((3, 2)), "scale": jnp.ones(())}
+    decays = encoder_training._matrices(params)
+    assert json.dumps(decays, sort_keys=True) == (
+        '{"layers": {"a": false}, "scale": false, "words": true}'
+    )
+    optimizer = encoder_training.optimizer(config, 4)
+    state, none = optimizer.init(params), jax.tree.map(jnp.zeros_like, params)
+    updates, state = optimizer.update(none, state, params)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
