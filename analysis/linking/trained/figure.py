@@ -3,14 +3,15 @@
 import pathlib
 
 import numpy as np
+import pandas as pd
 
 from analysis.frames import Table, read, where
+from analysis.linking.trained.measured import FROZEN, OWN
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parents[1] / "points"
 METRICS = ("recall@1", "recall@8", "recall@64")
-SCORES = {"dual": "DUAL", "som": "SOM"}
-PUBLISHED = SCORES | {"multi8": "MULTI-8"}
+SCORES = {"dual": "DUAL", "som": "SOM", "multi8": "MULTI-8", "poly8": "POLY-8"}
 #: Names of what is compared with, in the order of the rows.
 BESIDES = {
     ("bm25", "title ten times"): "BM25, title ten times",
@@ -19,6 +20,12 @@ BESIDES = {
     ("som, frozen", "mixed-50"): "SOM, frozen, mixed-50",
 }
 STAGES = {"joint": "then JOINT", "residual": "then residual JOINT"}
+#: Kinds whose bias is shown, and their colours; what a run's own kind is called for frozen heads.
+MEASURED = {"random": "uniform", "mixed-50": "mixed", "hard": "hard", "model, independent": "model"}
+COLUMNS = {
+    "relative_bias": "score space",
+    "parameter_relative_bias": "parameters of the last layer",
+}
 KINDS = {"random": "uniform", "mixed": "mixed", "hard": "hard", "in-batch": "cross_entropy"}
 
 
@@ -35,7 +42,12 @@ def rows_of(recall: Table) -> dict[tuple[str, str], str]:
 
 
 def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
-    """Draw ``linking_trained.png`` from ``recall.csv`` and the published points."""
+    """Draw both pictures."""
+    return [recalls(results, out), biases(results, out)]
+
+
+def recalls(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """``linking_trained.png``: recall of each run, and the published points."""
     (recall,) = read(results, "recall")
     (published,) = read(POINTS, "zhang_stratos_2021_zeshel")
     shown = where(recall, split="test", average="micro")
@@ -68,12 +80,12 @@ def draw(results: pathlib.Path, out: pathlib.Path) -> list[pathlib.Path]:
             colour = plot.SCORE_COLOURS[str(score)]
             last.plot(part["hard_share"], part["recall64"], color=colour, marker="o", label=score)
         lines = {str(line.get_label()): line for line in last.lines}
-        plot.direct_labels(lines, PUBLISHED)
+        plot.direct_labels(lines, SCORES)
         last.set_title("published: ZeShEL, recall@64")
         last.set_xlabel("share of hard negatives (%)")
         last.set_ylabel("validation mentions linked (%)")
         plot.finding(fig, finding(shown), fontsize=9)
-    return [plot.save(fig, out / "linking_trained.png")]
+    return plot.save(fig, out / "linking_trained.png")
 
 
 def finding(shown: Table) -> str:
@@ -88,3 +100,65 @@ def finding(shown: Table) -> str:
     second = [value for key, value in first.items() if " + " in key[0]]
     said += f", both stages {100 * max(second):.0f} %" if second else ""
     return f"{said} (95 % intervals over mentions)"
+
+
+def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
+    """``linking_trained_bias.png``: bias along the longest run measured, and against recall."""
+    moments, scatter = read(results, "moments", "scatter")
+    frozen: Table = pd.read_csv(FROZEN)
+    run, untrained = along(moments)
+    steps = pd.concat([where(moments, run=untrained), where(moments, run=run)])
+    fig, axes = plot.figure(1, 3, width=10.4, height=3.4)
+    with plot.style():
+        for ax, (column, title) in zip(axes.flat, COLUMNS.items(), strict=False):
+            for kind, colour in MEASURED.items():
+                some = where(steps, kind=kind).sort_values("step")
+                ax.plot(some["step"], some[column], color=plot.COLOURS[colour], marker="o")
+                ax.lines[-1].set_label(kind)
+            lines = {str(line.get_label()): line for line in ax.lines}
+            plot.direct_labels(lines, {kind: kind for kind in MEASURED})
+            ax.set_title(title)
+            ax.set_xlabel("steps trained")
+            ax.set_ylabel("relative bias of the gradient, exact")
+            ax.set_ylim(bottom=0)
+        last = axes.flat[2]
+        for table, filled in ((frozen, False), (scatter, True)):
+            for kind in OWN:
+                some = where(table, negatives=OWN[kind] if not filled else kind)
+                colour = plot.COLOURS[KINDS[kind]]
+                last.scatter(
+                    some["relative_bias"],
+                    100 * some["recall@1"],
+                    s=26 if filled else 14,
+                    facecolors=colour if filled else "none",
+                    edgecolors=colour,
+                    label=f"{kind}, encoder {'trained' if filled else 'frozen'}",
+                )
+        last.set_title("of a run's own negatives, and recall")
+        last.set_xlabel("relative bias at the end, score space")
+        last.set_ylabel("recall@1 on the test worlds (%)")
+        last.set_xlim(left=0)
+        last.legend(loc="center left", fontsize="x-small")
+        name, kind = run.removesuffix("_0").split("_")
+        plot.finding(fig, bias_finding(steps, SCORES[name], kind), fontsize=9)
+    return plot.save(fig, out / "linking_trained_bias.png")
+
+
+def along(moments: Table) -> tuple[str, str]:
+    """The run of which most steps were measured, and its untrained model."""
+    counts = moments.groupby("run")["step"].nunique()
+    run = str(counts.idxmax())
+    return run, f"untrained_{run.split('_')[0]}"
+
+
+def bias_finding(steps: Table, score: str, negatives: str) -> str:
+    """The title, with the numbers of the table."""
+    ends = {}
+    for kind in ("random", "hard"):
+        some = where(steps, kind=kind).sort_values("step")["relative_bias"]
+        ends[kind] = f"{some.iloc[0]:.2f} to {some.iloc[-1]:.2f}"
+    return (
+        f"As an encoder learns, what uniform negatives miss grows from {ends['random']}; what hard "
+        f"ones miss from {ends['hard']}\n({score} trained with {negatives} negatives, m = 63 "
+        "of a test world; right: every run that was measured)"
+    )
