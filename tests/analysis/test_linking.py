@@ -1,4 +1,4 @@
-"""`analysis/linking`: its page against its results, its figures against its tables, its pieces."""
+"""`analysis/linking`: its page against its results, its figures against its tables."""
 
 import importlib
 import json
@@ -10,11 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import nce_bias as nb
-from analysis.linking import bias, examples, runs, setup, tables
+from analysis.linking import examples, setup, tables
 from analysis.linking import figure as figure
-from analysis.linking import run as reduced
-from tests.retrieval import tiny_linking as tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "analysis" / "linking"
@@ -284,7 +281,7 @@ def test_figures_are_drawn_from_the_tables(tmp_path: pathlib.Path) -> None:
     made = figure.draw(RESULTS, tmp_path)
     assert [path.name for path in made] == [
         "linking.png", "linking_bias.png", "linking_mixing.png", "linking_scatter.png",
-        "linking_trained.png",
+        "linking_trained.png", "linking_trained_bias.png",
     ]  # fmt: skip
     pages = PAGE.read_text() + (FOLDER / "trained" / "README.md").read_text()
     for path in made:
@@ -301,139 +298,6 @@ def test_the_scatter_shows_every_run(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     drawn = np.concatenate([c.get_offsets() for c in shown[0].axes[0].collections])
     expected = scatter[["relative_bias", "recall@1"]].to_numpy() * [1, 100]
     np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0), atol=1e-12)
-
-
-# --- pieces
-
-
-def test_shares_of_hard_negatives_add_up() -> None:
-    for share in setup.SHARES:
-        hard = setup.hard_count(share)
-        assert abs(hard / setup.M - share / 100) <= 0.5 / setup.M
-        for kinds in (setup.TRAINED, setup.EXACT):
-            sampler = kinds[setup.name(share)]
-            assert sampler.slots(1000) == setup.M
-    assert [setup.hard_count(share) for share in setup.SHARES] == [0, 16, 32, 47, 63]
-
-
-def test_seeds_come_one_after_the_other_and_the_untrained_model_is_measured_once() -> None:
-    cells = setup.FULL.cells
-    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
-    assert len(set(cells)) == len(cells) == 3 * 13 + 3
-    first = [cell for cell in cells if 0 in setup.FULL.checkpoints(cell)]
-    assert [(cell.score, cell.negatives) for cell in first] == [
-        (score, "random") for score in setup.FULL.negatives
-    ]
-
-
-def test_a_rank_correlation_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four conditions of one seed each: rho = 1 - 6 S / (n (n^2 - 1)), S of squared distances."""
-    monkeypatch.setattr(tables, "RESAMPLES", 200)
-    scatter = pd.DataFrame(
-        {
-            "score": ["dual"] * 4,
-            "negatives": list("abcd"),
-            "relative_bias": [0.1, 0.2, 0.3, 0.4],
-            "parameter_relative_bias": [0.4, 0.3, 0.2, 0.1],
-            **{f"recall@{k}": [0.5, 0.6, 0.3, 0.4] for k in setup.AT},
-        }
-    )
-    found = pd.DataFrame(tables.correlation(tables.groups(scatter)))
-    ranks = [3, 4, 1, 2]
-    distance = sum((rank - place) ** 2 for place, rank in enumerate(ranks, start=1))
-    row = cell(found, runs="all", bias="relative_bias", metric="recall@1")
-    assert row["spearman"] == pytest.approx(1 - 6 * distance / 60)
-    other = cell(found, runs="all", bias="parameter_relative_bias", metric="recall@1")
-    assert other["spearman"] == pytest.approx(-row["spearman"])
-    assert row["low"] <= row["spearman"] <= row["high"]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A design of two runs on the tiny data, all of it done."""
-    patch = pytest.MonkeyPatch()
-    tiny.small_blocks(patch.setattr)
-    patch.setattr(setup, "M", 4)
-    kinds = {"random": nb.iid(nb.uniform(), 4), "hard": nb.top(4)}
-    patch.setattr(setup, "TRAINED", {"random": nb.without_replacement(nb.uniform(), 4)} | kinds)
-    patch.setattr(setup, "EXACT", kinds)
-    patch.setattr(setup, "SAMPLED", {"model": nb.without_replacement(nb.model(), 4)})
-    patch.setattr(tables, "RESAMPLES", 50)
-    design = setup.Design({"dual": ("random", "hard")}, 1, tiny.CONFIG, measured=3, draws=64)
-    folder = tmp_path_factory.mktemp("runs")
-    corpus = tiny.corpus(folder / "states")
-    for one in design.cells:
-        runs.run(corpus, design, one, folder / "runs")
-    yield corpus, design, folder
-    patch.undo()
-
-
-@pytest.mark.slow
-def test_moments_are_those_of_each_mention_and_of_the_mean_gradient(small: Any) -> None:
-    """Against `nb.gradient_bias` on a function of all labels, one world."""
-    corpus, design, folder = small
-    model = runs.trained(corpus, design, design.cells[0], folder / "runs").at(8)
-    kinds = bias.Kinds(setup.EXACT, setup.SAMPLED, mentions=3, draws=64)
-    table = pd.DataFrame(bias.moments(model, corpus, "test", kinds)).set_index("kind")
-    (rows,) = bias.measured_rows(corpus, "test", 3)
-    assert rows.tolist() == [0, 5, 11]
-    entities = corpus.entities.batch(np.arange(35, 47), 32)
-    mentions = corpus["test"].texts.batch(rows, 32)
-
-    def score_fn(model: Any, index: Any) -> Any:
-        import jax
-
-        inputs = jax.tree.map(lambda leaf: leaf[index][None], model.encode_inputs(mentions))
-        return model.against(inputs, model.encode_labels(entities))[0]
-
-    population = np.eye(12)[corpus["test"].labels[rows] - 35]
-    scored = nb.ScoreModel(score_fn, model)
-    for kind, sampler in setup.EXACT.items():
-        found = nb.gradient_bias(scored, np.arange(3), population, sampler, variance=False)
-        row = table.loc[kind]
-        # scores are float32
-        assert row["bias_norm"] == pytest.approx(float(found.moments.bias_norm), rel=1e-4)
-        assert row["parameter_bias"] == pytest.approx(float(found.norm), rel=1e-3)
-        assert row["parameter_cosine"] == pytest.approx(float(found.cosine), abs=1e-4)
-        assert row["parameter_relative_bias"] == pytest.approx(float(found.relative_norm), rel=1e-3)
-    assert table.loc["random", "bias_norm"] != pytest.approx(
-        table.loc["hard", "bias_norm"], rel=0.1
-    )
-
-
-@pytest.mark.slow
-def test_runs_that_are_done_are_not_run_again(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpus, design, folder = small
-    from rich.console import Console
-
-    def never(*_: Any, **__: Any) -> Any:
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(nb.retrieval, "train_retriever", never)
-    console = Console(record=True, width=200)
-    assert runs.run_all(corpus, design, folder / "runs", console) == {}
-    assert "2 runs, 2 of them done; about 0 min" in console.export_text()
-
-
-@pytest.mark.slow
-def test_all_tables_of_a_small_set_of_runs(small: Any, tmp_path: pathlib.Path) -> None:
-    corpus, design, folder = small
-    tables.write(corpus, tiny.data(), design, folder / "runs", tmp_path)
-    written = {path.name for path in tmp_path.iterdir()}
-    assert {"recall.csv", "moments.csv", "scatter.csv", "ranks.npz", "meta.json"} <= written
-    assert not [p for p in tmp_path.glob("*.csv") if p.stat().st_size < 10]
-    for name in ("recall", "moments", "scatter"):
-        here = pd.read_csv(tmp_path / f"{name}.csv")
-        assert list(here.columns) == list(read(name).columns)
-
-
-def test_some_worlds_of_a_data_set() -> None:
-    data = reduced.part(tiny.data(), {"train": ("ash", "cedar"), "val": ("elm",), "test": ("fir",)})
-    assert [*data.spans] == ["ash", "cedar", "elm", "fir"] and len(data.entities) == 48
-    whole = {m.id: tiny.data().entities[m.label].id for m in tiny.data().mentions["train"]}
-    for mention in data.mentions["train"]:
-        assert data.entities[mention.label].id == whole[mention.id]
-        assert mention.world in ("ash", "cedar")
 
 
 def test_the_command_names_the_analysis() -> None:
