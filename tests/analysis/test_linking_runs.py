@@ -10,7 +10,9 @@ import pytest
 import nce_bias as nb
 from analysis.linking import bias, runs, setup, tables
 from analysis.linking import run as reduced
+from analysis.linking.trained import bias as trained
 from tests.analysis.test_linking import cell, read
+from tests.retrieval import tiny_bert
 from tests.retrieval import tiny_linking as tiny
 
 
@@ -133,6 +135,29 @@ def test_all_tables_of_a_small_set_of_runs(small: Any, tmp_path: pathlib.Path) -
     for name in ("recall", "moments", "scatter"):
         here = pd.read_csv(tmp_path / f"{name}.csv")
         assert list(here.columns) == list(read(name).columns)
+
+
+@pytest.mark.slow
+def test_a_trained_encoder_is_measured_at_its_last_layer(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Score space as of the whole model; over parameters a part of its gradient, not all of it."""
+    tiny.small_blocks(monkeypatch.setattr)
+    kinds = {kind: nb.iid(nb.uniform(), 4) for kind in trained.KINDS} | {"hard": nb.top(4)}
+    monkeypatch.setattr(setup, "EXACT", kinds)
+    monkeypatch.setattr(trained, "BELOW", tiny_bert.LAYERS - 1)
+    corpus = nb.retrieval.corpus(tiny.data(), tiny_bert.encoder(tmp_path), learn=True)
+    model = nb.retrieval.encoder_retriever(corpus, nb.scores.Som())
+    found = pd.DataFrame(trained.measure(model, corpus)).set_index("kind")
+    every = bias.Kinds(kinds, {}, setup.MEASURED, draws=0)
+    whole = pd.DataFrame(bias.moments(model, corpus, "test", every)).set_index("kind")
+    assert list(found.index) == list(trained.KINDS)
+    for kind in ("random", "hard"):
+        assert found["bias_norm"][kind] == pytest.approx(whole["bias_norm"][kind], rel=1e-5)
+        for column in ("parameter_bias", "parameter_gradient"):
+            assert 0.01 < found[column][kind] / whole[column][kind] < 0.99
+    columns = ["relative_bias", "parameter_relative_bias"]
+    assert (found.loc["random", columns] - found.loc["hard", columns]).abs().min() > 0.01
 
 
 def test_some_worlds_of_a_data_set() -> None:

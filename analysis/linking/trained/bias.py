@@ -14,6 +14,7 @@ What was trained with is another law, candidates that a batch shares: see `poole
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Annotated, Any
 
@@ -45,31 +46,35 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help='Runs, such as "som hard 0"; default: all there are.')
     ] = None,
-    along: Annotated[bool, typer.Option(help="Every model that is kept, not the last alone.")] = (
-        False
-    ),
+    step: Annotated[
+        list[int] | None, typer.Option(help="Steps that mined, such as 100; default: the last.")
+    ] = None,
 ) -> None:
-    """Measure what has a checkpoint in the folder, and the untrained models."""
+    """Measure what has a checkpoint in the folder, and the untrained models.
+
+    Ten minutes a model on two cores. What is measured is not measured again.
+    """
     say = Console(stderr=True).print
     encoder = nb.text.minilm(max_tokens=setup.TOKENS)
     corpus = nb.retrieval.corpus(nb.data.entity_linking(), encoder, learn=True)
     for cell in setup.FULL.cells:
         if (only and cell.label not in only) or not runs.is_done(work, cell):
             continue
-        begin = work / f"{UNTRAINED}_{cell.score}"
-        if not (begin / "moments.csv").is_file():
-            say(f"{cell.score}, untrained")
-            _write(begin, "moments", _at(0, measure(_untrained(corpus, cell), corpus)))
         folder, found = runs.folder_of(work, cell), runs.trained(corpus, setup.FULL, cell, work)
-        steps = [int(step) for step in found.steps]
-        rows = []
-        for step in steps if along else steps[-1:]:
-            say(f"{cell.label}, step {step}")
-            rows += _at(step, measure(found.at(step), corpus))
-        _write(folder, "moments", rows)
-        say(f"{cell.label}, candidates that a batch shares")
-        best = np.load(folder / "candidates.npz", allow_pickle=False)["test labels"]
-        _write(folder, "pooled", _at(steps[-1], pooled.measure(found.model, corpus, best)))
+        last = int(found.steps[-1])
+        models = {(folder, at): functools.partial(found.at, at) for at in step or [last]}
+        begin = work / f"{UNTRAINED}_{cell.score}", 0
+        for (place, at), model in {begin: lambda c=cell: _untrained(corpus, c), **models}.items():
+            done = _read(place / "moments.csv")
+            if done.empty or at not in set(done["step"]):
+                say(f"{place.name}, step {at}")
+                new = pd.DataFrame([{"step": at} | row for row in measure(model(), corpus)])
+                _write(place / "moments.csv", pd.concat([done, new]).sort_values("step"))
+        if not (folder / "pooled.csv").is_file():
+            say(f"{cell.label}, candidates that a batch shares")
+            best = np.load(folder / "candidates.npz", allow_pickle=False)["test labels"]
+            rows = pooled.measure(found.model, corpus, best)
+            _write(folder / "pooled.csv", pd.DataFrame([{"step": last} | row for row in rows]))
 
 
 def _untrained(corpus: nb.retrieval.Corpus, cell: setup.Cell) -> nb.retrieval.EncoderRetriever:
@@ -79,14 +84,14 @@ def _untrained(corpus: nb.retrieval.Corpus, cell: setup.Cell) -> nb.retrieval.En
     )
 
 
-def _at(step: int, rows: list[Any]) -> list[dict[str, Any]]:
-    return [{"step": step} | row for row in rows]
+def _read(path: pathlib.Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
-def _write(folder: pathlib.Path, name: str, rows: list[dict[str, Any]]) -> None:
-    folder.mkdir(exist_ok=True)
-    with replacing(folder / f"{name}.csv") as file:
-        pd.DataFrame(rows).to_csv(file, index=False)
+def _write(path: pathlib.Path, table: pd.DataFrame) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as file:
+        table.to_csv(file, index=False)
 
 
 if __name__ == "__main__":

@@ -73,14 +73,14 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
 
 
 def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
-    """Trained runs against what they are compared with, and against each other of one score."""
+    """Trained runs against what they are compared with, each other of one score, and DUAL."""
     rows = []
     trained = [kind for kind in kinds if kind[0] in setup.SCORES]
     bases = [("bm25", "title ten times"), ("som, frozen", "mixed-50")]
     pairs = list(itertools.product(trained, bases))
     for a, b in itertools.permutations(trained, 2):
         easier = b[1] == "in-batch" or (b[1] == "random" and a[1] != "in-batch")
-        if a[0] == b[0] and easier:
+        if (a[0] == b[0] and easier) or (a[1] == b[1] and b[0] == "dual"):
             pairs.append((a, b))
     for a, b in pairs:
         table = nb.retrieval.compare(kinds[a], kinds[b], worlds, at=setup.AT)
