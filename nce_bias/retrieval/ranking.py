@@ -105,7 +105,7 @@ def encode(
             yield found._replace(rows=rest[found.rows])
 
 
-def out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether that is what a device said."""
     return "RESOURCE_EXHAUSTED" in str(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 import re
 from typing import Any
@@ -95,19 +96,18 @@ def _measured(
     results: pathlib.Path, name: str, column: str, cosine: str, kinds: tuple[str, ...]
 ) -> str:
     found = pd.read_csv(results / f"{name}.csv")
-    found = found[found[column].notna()]
+    records: list[dict[str, Any]] = found.dropna(subset=[column]).to_dict("records")
+    last = {row["run"]: row["step"] for row in records}
     lines = [_row(["model", *kinds]), _row(["---"] * (1 + len(kinds)))]
-    for (run, step), rows in found.groupby(["run", "step"], sort=False):
-        some = rows.set_index("kind")
-        cells = [f"{some[column][k]:.2f} ({some[cosine][k]:.2f})" for k in kinds]
-        words = str(run).removesuffix("_0").split("_")
+    for (run, step), rows in itertools.groupby(records, lambda row: (row["run"], row["step"])):
+        some = {row["kind"]: f"{row[column]:.2f} ({row[cosine]:.2f})" for row in rows}
+        words = run.removesuffix("_0").split("_")
         if words[0] == "untrained":
             name = f"{SCORES[words[1]]}, untrained"
         else:
-            last = step == found[found["run"] == run]["step"].max()
             name = f"{SCORES[words[0]]}, trained with {words[1]}"
-            name += "" if last else f", {step} steps"
-        lines.append(_row([name, *cells]))
+            name += "" if step == last[run] else f", {step} steps"
+        lines.append(_row([name, *(some[kind] for kind in kinds)]))
     return "\n".join(lines)
 
 

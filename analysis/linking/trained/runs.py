@@ -24,6 +24,7 @@ from nce_bias._files import replacing
 #: Seconds on two quiet cores: a step without and with mined entities, a mining, ranking.
 STEP = {"in-batch": 1.8}
 MINED_STEP, MINING, RANKING = 4.5, 180, 240
+SOM_MINING = 420  # all pairs of tokens of a world
 
 Say = Callable[[str], None]
 
@@ -45,7 +46,8 @@ def expected(corpus: nb.retrieval.Corpus, design: Design, cells: Sequence[Cell])
     for cell in cells:
         total += steps * STEP.get(cell.negatives, MINED_STEP) + RANKING
         if cell.negatives in ("mixed", "hard"):
-            total += MINING * -(-steps // design.plan.mine_every)
+            mining = SOM_MINING if cell.score == "som" else MINING
+            total += mining * -(-steps // design.plan.mine_every)
     return total
 
 
