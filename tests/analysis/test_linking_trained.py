@@ -14,6 +14,7 @@ from analysis.linking.trained import (
     baselines,
     changed,
     figure,
+    measured,
     page,
     runs,
     setup,
@@ -154,6 +155,30 @@ def test_what_is_said_of_the_bias_as_som_learns():
         found.loc[run]["parameter_relative_bias"] for run in ("untrained_som", "som_hard_0")
     )
     assert before["hard"] > before["random"] and after["hard"] < after["random"]
+
+
+def test_what_is_said_of_the_law_that_a_batch_shares():
+    """Three fifths, three times as much as of a world's own; the order is that of DUAL's recall."""
+    found = pd.read_csv(tables.RESULTS / "pooled.csv").set_index(["run", "kind"])
+    shared = found.loc["som_hard_0"]["relative_bias"]
+    moments = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    assert abs(shared["hard"] - 3 / 5) < 0.03
+    assert abs(shared["hard"] / moments.loc["som_hard_0", "hard"]["relative_bias"] - 3) < 0.2
+    assert (np.diff(shared[[*setup.NEGATIVES]]) < 0).all()
+    recalls = [value("dual", kind, "recall@1")["value"] for kind in setup.NEGATIVES]
+    assert (np.diff(recalls) > 0).all()
+
+
+def test_what_is_said_of_bias_and_recall():
+    """No correlation outside its interval; sixteen points more with the bias of frozen heads."""
+    found = where(pd.read_csv(tables.RESULTS / "correlation.csv"), metric="recall@1")
+    assert len(found) == 4 and (found["low"] < 0).all() and (found["high"] > 0).all()
+    assert (found["spearman"] < 0).all()
+    ours = pd.read_csv(tables.RESULTS / "scatter.csv").set_index("score")
+    frozen = where(pd.read_csv(measured.FROZEN), negatives="hard")
+    bias = frozen["relative_bias"]
+    assert bias.min() < ours["relative_bias"]["som"] < bias.max()
+    assert abs(100 * (ours["recall@1"].mean() - frozen["recall@1"].max()) - 16) < 1
 
 
 def test_what_is_said_of_som():

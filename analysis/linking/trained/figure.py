@@ -103,7 +103,7 @@ def finding(shown: Table) -> str:
 
 
 def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
-    """``linking_trained_bias.png``: bias along the longest run measured, and against recall."""
+    """``linking_trained_bias.png``: bias before a run and at its end, and against recall."""
     moments, scatter = read(results, "moments", "scatter")
     frozen: Table = pd.read_csv(FROZEN)
     run, untrained = along(moments)
@@ -126,6 +126,8 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
             for kind in OWN:
                 some = where(table, negatives=OWN[kind] if not filled else kind)
                 colour = plot.COLOURS[KINDS[kind]]
+                if some.empty:
+                    continue
                 last.scatter(
                     some["relative_bias"],
                     100 * some["recall@1"],
@@ -138,15 +140,15 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         last.set_xlabel("relative bias at the end, score space")
         last.set_ylabel("recall@1 on the test worlds (%)")
         last.set_xlim(left=0)
-        last.legend(loc="center left", fontsize="x-small")
+        last.legend(loc="upper right", fontsize="x-small")
         name, kind = run.removesuffix("_0").split("_")
         plot.finding(fig, bias_finding(steps, SCORES[name], kind), fontsize=9)
     return plot.save(fig, out / "linking_trained_bias.png")
 
 
 def along(moments: Table) -> tuple[str, str]:
-    """The run of which most steps were measured, and its untrained model."""
-    counts = moments.groupby("run")["step"].nunique()
+    """The run of which most was measured over parameters, too, and its untrained model."""
+    counts = moments[moments["step"] > 0].groupby("run")["parameter_relative_bias"].count()
     run = str(counts.idxmax())
     return run, f"untrained_{run.split('_')[0]}"
 
