@@ -14,7 +14,7 @@ from analysis.linking.trained import (
     baselines,
     changed,
     figure,
-    measured,
+    kinds,
     page,
     runs,
     setup,
@@ -175,7 +175,7 @@ def test_what_is_said_of_bias_and_recall():
     assert len(found) == 4 and (found["low"] < 0).all() and (found["high"] > 0).all()
     assert (found["spearman"] < 0).all()
     ours = pd.read_csv(tables.RESULTS / "scatter.csv").set_index("score")
-    frozen = where(pd.read_csv(measured.FROZEN), negatives="hard")
+    frozen = where(pd.read_csv(kinds.FROZEN), negatives="hard")
     bias = frozen["relative_bias"]
     assert bias.min() < ours["relative_bias"]["som"] < bias.max()
     assert abs(100 * (ours["recall@1"].mean() - frozen["recall@1"].max()) - 16) < 1

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Table, read, where
-from analysis.linking.trained.measured import FROZEN, OWN
+from analysis.linking.trained.kinds import FROZEN, OWN
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parents[1] / "points"

@@ -16,11 +16,8 @@ import pandas as pd
 from analysis.frames import Table
 from analysis.linking import tables as linking
 from analysis.linking.trained import setup
+from analysis.linking.trained.kinds import FROZEN, OWN
 from analysis.linking.trained.setup import Cell
-
-#: Kinds of `analysis.linking` that a run's own negatives are one of.
-OWN = {"random": "random", "mixed": "mixed-50", "hard": "hard"}
-FROZEN = pathlib.Path(linking.__file__).parent / "results" / "scatter.csv"
 
 
 def collected(out: pathlib.Path, name: str) -> list[dict[str, Any]]:

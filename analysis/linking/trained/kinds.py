@@ -1,0 +1,8 @@
+"""What a trained run's negatives are called in `analysis.linking`, and where its runs stand."""
+
+import pathlib
+
+#: Kinds of `analysis.linking` that a run's own negatives are one of.
+OWN = {"random": "random", "mixed": "mixed-50", "hard": "hard"}
+#: Bias and recall of each run on a frozen encoder.
+FROZEN = pathlib.Path(__file__).parents[1] / "results" / "scatter.csv"
