@@ -84,7 +84,7 @@ def encode(
 ) -> Iterator[Encoded]:
     """Columns of some texts, block by block; `side` is "inputs" or "labels".
 
-    A block that does not fit the memory is halved, and so are those that follow; a warning says so.
+    A block that does not fit the memory is halved, and so are those behind it; a warning says so.
     """
     encoder, usual = (_encode_inputs, INPUTS) if side == "inputs" else (_encode_labels, LABELS)
     size, left = size or usual, np.ones(len(rows), bool)
@@ -96,12 +96,13 @@ def encode(
     except jax.errors.JaxRuntimeError as error:
         if not out_of_memory(error) or size == 1:
             raise
-        warnings.warn(
-            f"{side}: {size} texts at a time do not fit the memory; going on with {size // 2}.",
-            stacklevel=2,
-        )
-        rest = np.flatnonzero(left)
-        for found in encode(model, texts, rows[rest], side, size // 2):
+    # not in the handler: the error keeps what the failed call held
+    rest = np.flatnonzero(left)
+    if len(rest):
+        smaller = size // 2
+        said = f"{side}: {size} texts at a time do not fit the memory; going on with {smaller}."
+        warnings.warn(said, stacklevel=2)
+        for found in encode(model, texts, rows[rest], side, smaller):
             yield found._replace(rows=rest[found.rows])
 
 

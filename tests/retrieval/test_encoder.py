@@ -81,10 +81,11 @@ def test_the_gradient_is_that_of_finite_differences(
     random = np.random.default_rng(0)
     direction = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), weights)
 
-    def value(weights: Any, remat: bool = False, key: int = 0) -> Any:
+    def value(weights: Any, remat: bool = False, key: int = 0, constant: int = 0) -> Any:
         dropout = Dropout(jax.random.key(key), 0.2)
         found = states(
-            weights, cells, heads=tiny_bert.HEADS, epsilon=1e-12, dropout=dropout, remat=remat
+            weights, cells, heads=tiny_bert.HEADS, epsilon=1e-12, dropout=dropout, remat=remat,
+            constant=constant,
         )  # fmt: skip
         return jnp.sum(jnp.sin(found) * (cells[2] > 0)[..., None])
 
@@ -104,6 +105,8 @@ def test_the_gradient_is_that_of_finite_differences(
         for a, b in zip(*map(jax.tree.leaves, (gradient, again)), strict=True)
     )
     assert abs(value(weights) - value(weights, key=1)) > 1e-3
+    # where the derivative ends changes no value: each layer drops the same numbers
+    assert abs(value(weights) - value(weights, constant=1)) < 1e-9
 
 
 def test_dropout_keeps_the_mean() -> None:

@@ -7,7 +7,7 @@ end. Beside it the same model before any training, step 0.
 
 In score space, and over parameters: those of the encoder's last layer, and of the heads where a
 score has any (SOM's map and gate, MULTI's queries, POLY's codes). A backward pass of all layers
-over a whole world for each kind would take six times as long.
+over a whole world for each kind would take several times as long.
 
 What was trained with is another law, candidates that a batch shares: see `pooled`.
 """
@@ -80,7 +80,7 @@ def main(
 def _untrained(corpus: nb.retrieval.Corpus, cell: setup.Cell) -> nb.retrieval.EncoderRetriever:
     plan = setup.FULL.plan_of(cell)
     return nb.retrieval.encoder_retriever(
-        corpus, setup.score(cell.score), dim=plan.dim, scale=plan.scale, seed=plan.seed
+        corpus, setup.scores()[cell.score], dim=plan.dim, scale=plan.scale, seed=plan.seed
     )
 
 

@@ -111,11 +111,19 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
     fig, axes = plot.figure(1, 3, width=10.4, height=3.4)
     with plot.style():
         for ax, (column, title) in zip(axes.flat, COLUMNS.items(), strict=False):
+            lines = {}
             for kind, colour in MEASURED.items():
                 some = where(steps, kind=kind).sort_values("step")
-                ax.plot(some["step"], some[column], color=plot.COLOURS[colour], marker="o")
-                ax.lines[-1].set_label(kind)
-            lines = {str(line.get_label()): line for line in ax.lines}
+                (line,) = ax.plot(
+                    some["step"], some[column], color=plot.COLOURS[colour], marker="o"
+                )
+                lines[kind] = line
+                if f"{column}_error" in some:
+                    spread = 1.96 * some[f"{column}_error"]
+                    ax.errorbar(
+                        some["step"], some[column], spread, fmt="none", ecolor=line.get_color(),
+                        capsize=2, linewidth=0.9,
+                    )  # fmt: skip
             plot.direct_labels(lines, {kind: kind for kind in MEASURED})
             ax.set_title(title)
             ax.set_xlabel("steps trained")
@@ -162,5 +170,5 @@ def bias_finding(steps: Table, score: str, negatives: str) -> str:
     return (
         f"As an encoder learns, what uniform negatives miss grows from {ends['random']}; what hard "
         f"ones miss from {ends['hard']}\n({score} trained with {negatives} negatives, m = 63 "
-        "of a test world; right: every run that was measured)"
+        "of a test world, 95 % intervals over mentions; over parameters there are none)"
     )

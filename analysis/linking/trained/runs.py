@@ -39,9 +39,15 @@ def is_done(work: pathlib.Path, cell: Cell) -> bool:
     return (folder_of(work, cell) / "about.json").is_file()
 
 
+def steps_of(corpus: nb.retrieval.Corpus, design: Design) -> int:
+    """Steps of one run."""
+    held = len(corpus["train"])
+    return design.plan.epochs * (min(design.plan.mentions or held, held) // design.plan.batch)
+
+
 def expected(corpus: nb.retrieval.Corpus, design: Design, cells: Sequence[Cell]) -> float:
     """Seconds, about."""
-    steps = design.plan.epochs * (len(corpus["train"]) // design.plan.batch)
+    steps = steps_of(corpus, design)
     total = 0.0
     for cell in cells:
         total += steps * STEP.get(cell.negatives, MINED_STEP) + RANKING
@@ -75,8 +81,7 @@ def run_all(
 
 def checkpoints(corpus: nb.retrieval.Corpus, design: Design) -> list[int]:
     """Steps whose models a run keeps: those that mine, and the last."""
-    count = min(design.plan.mentions or len(corpus["train"]), len(corpus["train"]))
-    steps = design.plan.epochs * (count // design.plan.batch)
+    steps = steps_of(corpus, design)
     return [*range(design.plan.mine_every, steps, design.plan.mine_every), steps]
 
 
@@ -86,7 +91,7 @@ def trained(
     """The run of a cell: from its checkpoint, as far as there is one."""
     found = nb.retrieval.train_encoder(
         corpus,
-        setup.score(cell.score),
+        setup.scores()[cell.score],
         setup.NEGATIVES[cell.negatives],
         config=design.plan_of(cell),
         checkpoints=checkpoints(corpus, design),

@@ -38,16 +38,11 @@ SMALL, WIDTH = 0.05, 384
 
 
 @functools.cache
-def score(name: str) -> nb.scores.Score:
-    """By name."""
-    found = {
-        "dual": nb.scores.Dual,
-        "som": nb.scores.Som,
-        "multi8": lambda: nb.scores.Multi(VECTORS),
-    }
-    if name in found:
-        return found[name]()
-    return nb.scores.Poly(SMALL * jax.random.normal(jax.random.key(7), (CODES, WIDTH), jnp.float32))
+def scores() -> dict[str, nb.scores.Score]:
+    """Each of `SCORES`; made when they are asked for, as codes are computed."""
+    codes = SMALL * jax.random.normal(jax.random.key(7), (CODES, WIDTH), jnp.float32)
+    all_ = nb.scores.Dual(), nb.scores.Som(), nb.scores.Multi(VECTORS), nb.scores.Poly(codes)
+    return dict(zip(SCORES, all_, strict=True))
 
 
 class Cell(NamedTuple):
