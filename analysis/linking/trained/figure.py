@@ -166,9 +166,10 @@ def bias_finding(steps: Table, score: str, negatives: str) -> str:
     ends = {}
     for kind in ("random", "hard"):
         some = where(steps, kind=kind).sort_values("step")["relative_bias"]
-        ends[kind] = f"{some.iloc[0]:.2f} to {some.iloc[-1]:.2f}"
+        ends[kind] = [f"{some.iloc[place]:.2f}" for place in (0, -1)]
+    (before, after), hard = ends["random"], " and ".join(ends["hard"])
     return (
-        f"As an encoder learns, what uniform negatives miss grows from {ends['random']}; what hard "
-        f"ones miss from {ends['hard']}\n({score} trained with {negatives} negatives, m = 63 "
+        f"Uniform negatives miss {before} of the gradient before an encoder learns and {after} after, "
+        f"hard ones {hard}\n({score} trained with {negatives} negatives, m = 63 "
         "of a test world, 95 % intervals over mentions; over parameters there are none)"
     )
