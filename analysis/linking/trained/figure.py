@@ -169,7 +169,7 @@ def bias_finding(steps: Table, score: str, negatives: str) -> str:
         ends[kind] = [f"{some.iloc[place]:.2f}" for place in (0, -1)]
     (before, after), hard = ends["random"], " and ".join(ends["hard"])
     return (
-        f"Uniform negatives miss {before} of the gradient before an encoder learns and {after} after, "
-        f"hard ones {hard}\n({score} trained with {negatives} negatives, m = 63 "
+        f"Uniform negatives miss {before} of the gradient before an encoder learns and {after} "
+        f"after, hard ones {hard}\n({score} trained with {negatives} negatives, m = 63 "
         "of a test world, 95 % intervals over mentions; over parameters there are none)"
     )
