@@ -7,18 +7,21 @@ Sources: Robertson & Zaragoza (2009), *The Probabilistic Relevance Framework: BM
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from nce_bias._checks import check_count, refuse
 from nce_bias._progress import Bar
 from nce_bias.data.linking import EntityLinking, Mention
+from nce_bias.retrieval.ranking import Scored, gold_ranks
 from nce_bias.text.extra import needed
 
 PURPOSE = "nb.retrieval.bm25_ranks()"
+BLOCK = 64  # mentions whose scores are there at a time
 QUERIES: dict[str, Callable[[Mention], str]] = {
     "mention": lambda mention: mention.text,
     "context": lambda mention: mention.context,
@@ -113,44 +116,83 @@ def bm25_ranks(  # noqa: PLR0913
     >>> bm25_ranks(data, "test", query="mention").tolist()   # two banks: a tie, counted against it
     [2]
     """
-    if query not in QUERIES:
-        known = ", ".join(repr(name) for name in QUERIES)
-        raise refuse(
-            "query", f"got {query!r}", f"one of {known}", "Pass query='mention + context'."
-        )
-    if not 0 <= k1 < np.inf:
-        raise refuse("k1", f"got {k1!r}", "a finite number >= 0", "Pass k1=1.5.")
-    if not 0 <= b <= 1:
-        raise refuse("b", f"got {b!r}", "a number in [0, 1]", "Pass b=0.75.")
-    check_count("titles", titles)
-    labels, candidates = data.labels(split), data.candidates(split)
-    mentions = data.mentions[split]
-    ranks = np.zeros(len(labels), int)
-    library = needed("bm25s", PURPOSE)
-    with Bar(len(labels), "ranking", enabled=progress) as bar:
-        for first, end in np.unique(candidates, axis=0):
-            texts = (" ".join([e.title] * titles + [e.text]) for e in data.entities[first:end])
-            index = library.BM25(k1=k1, b=b, dtype="float64")
-            index.index(_words(texts, stem, stopwords), show_progress=False)
-            rows = np.flatnonzero(candidates[:, 0] == first)
-            queries = _words((QUERIES[query](mentions[row]) for row in rows), stem, stopwords)
-            for row, words in zip(rows, queries, strict=True):
-                known = index.get_tokens_ids(words)
-                scores = index.get_scores_from_ids(known) if known else np.zeros(end - first)
-                ranks[row] = np.sum(~(scores < scores[labels[row] - first]))
-                bar.advance()
+    words = Bm25(query, titles, stem, tuple(stopwords), k1, b)
+    golds = data.labels(split)
+    ranks = np.zeros(len(golds), int)
+    for part in words.scores(data, split, progress=progress):
+        ranks[part.rows] = gold_ranks(part, golds)
     return ranks
 
 
-def _words(
-    texts: Iterable[str], stem: Callable[[str], str] | None, stopwords: Iterable[str]
-) -> list[list[str]]:
-    """Texts as lists of words."""
-    stemmer: Any = None if stem is None else lambda some: [stem(word) for word in some]
-    return needed("bm25s", PURPOSE).tokenize(
-        list(texts),
-        stopwords=list(stopwords),
-        stemmer=stemmer,
-        return_ids=False,
-        show_progress=False,
-    )
+@dataclasses.dataclass(frozen=True)
+class Bm25:
+    """The scores behind `bm25_ranks`, whose arguments and errors its own are.
+
+    Examples
+    --------
+    >>> from nce_bias.data.linking import Entity, EntityLinking, Mention
+    >>> entities = (Entity("a", "bank", "of a river", "w", 0), Entity("b", "lift", "", "w", 0))
+    >>> mention = Mention("m", "take the", "lift", "", 1, "w", "HIGH_OVERLAP")
+    >>> data = EntityLinking(entities, {"test": (mention,)}, {"w": slice(0, 2)}, "", "")
+    >>> (part,) = Bm25().scores(data, "test")
+    >>> part.first, [float(score) > 0 for score in part.scores[0]]
+    (0, [False, True])
+    """
+
+    query: str = "mention + context"
+    titles: int = 1
+    stem: Callable[[str], str] | None = singular
+    stopwords: tuple[str, ...] = ()
+    k1: float = 1.5
+    b: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Refuse what has no scores."""
+        if self.query not in QUERIES:
+            known = ", ".join(repr(name) for name in QUERIES)
+            raise refuse(
+                "query", f"got {self.query!r}", f"one of {known}", "Pass query='mention + context'."
+            )
+        if not 0 <= self.k1 < np.inf:
+            raise refuse("k1", f"got {self.k1!r}", "a finite number >= 0", "Pass k1=1.5.")
+        if not 0 <= self.b <= 1:
+            raise refuse("b", f"got {self.b!r}", "a number in [0, 1]", "Pass b=0.75.")
+        check_count("titles", self.titles)
+
+    def scores(
+        self, data: EntityLinking, split: str, *, progress: bool = True
+    ) -> Iterator[Scored]:
+        """Scores of mentions against all entities of their world, `BLOCK` mentions at a time."""
+        candidates, mentions = data.candidates(split), data.mentions[split]
+        library = needed("bm25s", PURPOSE)
+        with Bar(len(mentions), "ranking", enabled=progress) as bar:
+            for first, end in np.unique(candidates, axis=0).tolist():
+                entities = data.entities[first:end]
+                texts = (" ".join([e.title] * self.titles + [e.text]) for e in entities)
+                index = library.BM25(k1=self.k1, b=self.b, dtype="float64")
+                index.index(self._words(texts), show_progress=False)
+                inside = np.flatnonzero(candidates[:, 0] == first)
+                for start in range(0, len(inside), BLOCK):
+                    rows = inside[start : start + BLOCK]
+                    asked = self._words(QUERIES[self.query](mentions[row]) for row in rows)
+                    found = np.stack([_against(index, words, end - first) for words in asked])
+                    yield Scored(rows, first, found)
+                    bar.advance(len(rows))
+
+    def _words(self, texts: Iterable[str]) -> list[list[str]]:
+        """Texts as lists of words."""
+        stem = self.stem
+        stemmer: Any = None if stem is None else lambda some: [stem(word) for word in some]
+        return needed("bm25s", PURPOSE).tokenize(
+            list(texts),
+            stopwords=list(self.stopwords),
+            stemmer=stemmer,
+            return_ids=False,
+            show_progress=False,
+        )
+
+
+def _against(index: Any, words: list[str], count: int) -> Float[np.ndarray, " V"]:
+    """Scores of all documents; 0 of each where no word is known."""
+    known = index.get_tokens_ids(words)
+    return index.get_scores_from_ids(known) if known else np.zeros(count)

@@ -194,7 +194,7 @@ def rank_candidates(
     labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
     ranks = np.zeros(shape[0], int)
     for part in world_scores(model, mentions, progress=progress):
-        ranks[part.rows] = _ranks(part, mentions)
+        ranks[part.rows] = gold_ranks(part, mentions.labels)
         order = np.argsort(-part.scores, axis=1, kind="stable")[:, :count]
         held = order.shape[1]
         labels[part.rows, :held] = part.first + order
@@ -208,11 +208,12 @@ def rank(
     """Rank of each mention's entity among those of its world: 1 is best, ties count against it."""
     ranks = np.zeros(len(check_mentions(mentions)), int)
     for part in world_scores(model, mentions, progress=progress):
-        ranks[part.rows] = _ranks(part, mentions)
+        ranks[part.rows] = gold_ranks(part, mentions.labels)
     return ranks
 
 
-def _ranks(part: Scored, mentions: Mentions) -> Int[np.ndarray, " B"]:
-    golds = mentions.labels[part.rows] - part.first
+def gold_ranks(part: Scored, labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " B"]:
+    """Rank of the gold of each mention of a block, whose `rows` say which of n `labels` it is."""
+    golds = labels[part.rows] - part.first
     gold_scores = part.scores[np.arange(len(golds)), golds]
     return np.sum(~(part.scores < gold_scores[:, None]), axis=1)
