@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Table, read, where
-from analysis.linking.trained.kinds import FROZEN, OWN
+from analysis.linking.trained.kinds import AND, FROZEN, OWN
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parents[1] / "points"
@@ -38,6 +38,11 @@ def rows_of(recall: Table) -> dict[tuple[str, str], str]:
     for key in second:
         score, stage = key[0].split(" + ")
         names[key] = f"{SCORES[score]} {key[1]}, {STAGES[stage]}"
+    for score, kind in there:
+        if AND in score:
+            *encoders, rest = score.split(AND)
+            both = " and ".join(SCORES[name] for name in encoders)
+            names[score, kind] = f"{both} {kind}, added to {rest.replace(',', ' and')}"
     return {key: name for key, name in BESIDES.items() if key in there} | names
 
 
@@ -58,7 +63,7 @@ def recalls(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
             some = where(shown, metric=metric).set_index(["score", "negatives"])
             for place, key in enumerate(names):
                 row = 100 * some.loc[[key], ["value", "low", "high"]].iloc[0]
-                joint = " + " in key[0]
+                joint = " + " in key[0] or AND in key[0]
                 kind = KINDS.get(key[1]) if key not in BESIDES else None
                 ax.errorbar(
                     row["value"],
@@ -99,6 +104,11 @@ def finding(shown: Table) -> str:
     )
     second = [value for key, value in first.items() if " + " in key[0]]
     said += f", both stages {100 * max(second):.0f} %" if second else ""
+    added = {key[0]: value for key, value in first.items() if AND in key[0]}
+    if added:
+        most = max(added, key=added.__getitem__)
+        rest = most.rsplit(AND, 1)[1].replace(",", " and")
+        said += f"\nadded to {rest} {100 * added[most]:.0f} %"
     return f"{said} (95 % intervals over mentions)"
 
 

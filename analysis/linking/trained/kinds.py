@@ -1,4 +1,4 @@
-"""What a trained run's negatives are called in `analysis.linking`, and where its runs stand."""
+"""What a trained run's negatives are called in `analysis.linking`, where its runs stand; sums."""
 
 import pathlib
 
@@ -6,3 +6,5 @@ import pathlib
 OWN = {"random": "random", "mixed": "mixed-50", "hard": "hard"}
 #: Bias and recall of each run on a frozen encoder.
 FROZEN = pathlib.Path(__file__).parents[1] / "results" / "scatter.csv"
+#: Between the names of what was added up: "dual & words".
+AND = " & "

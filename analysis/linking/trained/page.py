@@ -13,6 +13,7 @@ from analysis.frames import Table, where
 from analysis.linking.tables import BIASES
 from analysis.linking.trained import setup
 from analysis.linking.trained.changed import AFTER, BEFORE
+from analysis.linking.trained.kinds import AND
 
 HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
@@ -27,6 +28,19 @@ NAMES |= {
     for stage in setup.STAGES
 }
 NAMES |= {"minilm": "MiniLM", "title": "title,"}
+
+
+def named(score: str, negatives: str) -> str:
+    """A run in words: "DUAL hard", or of a sum "DUAL hard & words"."""
+    if AND not in score:
+        return f"{NAMES[score]} {negatives}"
+    *encoders, rest = score.split(AND)
+    kinds = negatives.split("/")
+    kinds *= len(encoders) if len(kinds) == 1 else 1
+    each = [f"{NAMES[a]} {b}" for a, b in zip(encoders, kinds, strict=True)]
+    return AND.join([*each, rest])
+
+
 ORDERS = {
     "retriever": "retriever alone",
     setup.JOINT: "pairs alone",
@@ -54,7 +68,7 @@ def categories(results: pathlib.Path = RESULTS) -> str:
     rows: list[dict[str, Any]] = found.to_dict("records")
     for row in rows:
         values = [f"{100 * row[name]:.1f}" for name in depths]
-        run = f"{NAMES[row['score']]} {row['negatives']}"
+        run = named(row["score"], row["negatives"])
         lines.append(_row([run, row["category"], str(row["mentions"]), *values]))
     return "\n".join(lines)
 
@@ -165,7 +179,7 @@ def written(text: str) -> str:
 def _table(found: Table, names: tuple[str, ...], *, signed: bool) -> str:
     lines = [_row(["run", *METRICS]), _row(["---"] * (1 + len(METRICS)))]
     for which, rows in found.groupby(list(names), sort=False):
-        pairs = [f"{NAMES[a]} {b}" for a, b in zip(which[::2], which[1::2], strict=True)]
+        pairs = [named(a, b) for a, b in zip(which[::2], which[1::2], strict=True)]
         cells = []
         for metric in METRICS:
             row = where(rows, metric=metric).iloc[0]

@@ -128,7 +128,7 @@ def loss(
     for world in some:
         each = np.arange(len(world.rows))
         scores = added(weights, world)
-        normal = scipy.special.logsumexp(scores, axis=1)
+        normal = np.asarray(scipy.special.logsumexp(scores, axis=1))
         value += float(np.sum(normal - scores[each, world.golds]))
         chance = np.exp(scores - normal[:, None])
         for k, part in enumerate(world.parts):

@@ -10,6 +10,7 @@ import itertools
 import json
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from analysis.frames import where
 from analysis.linking import tables as linking
 from analysis.linking.trained import baselines, measured, setup
 from analysis.linking.trained.changed import changed
+from analysis.linking.trained.kinds import AND
 from analysis.linking.trained.setup import Cell
 
 HERE = pathlib.Path(__file__).parent
@@ -30,7 +32,8 @@ FROZEN = HERE.parent / "results" / "ranks.npz"
 KEPT = ("about.json", "ranks.npz", "moments.csv", "pooled.csv")
 #: What a trained encoder is compared with: words, and the best of `analysis.linking`.
 BESIDES = (("bm25", "title ten times"), ("som", "mixed-50"))
-Ranks = dict[tuple[str, str], np.ndarray]
+Key = tuple[str, str]  # a score and a kind of negatives
+Ranks = dict[Key, np.ndarray]
 
 
 def keep(folder: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
@@ -69,11 +72,34 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
             with np.load(out / f"{name}_{cell.folder}" / "ranks.npz", allow_pickle=False) as file:
                 both = by_kind.setdefault((f"{cell.score} + {name}", cell.negatives), [])
                 both.append(file[f"{split} {setup.JOINED}"])
+    for folder, names in sums(out).items():
+        with np.load(folder / "ranks.npz", allow_pickle=False) as file:
+            for name, (key, _) in names.items():
+                by_kind.setdefault(key, []).append(file[f"{split} {name}"])
     return found | {kind: np.stack(some) for kind, some in by_kind.items()}
 
 
-def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
-    """Trained runs against what they are compared with, each other of one score, and DUAL."""
+def sums(out: pathlib.Path = RESULTS) -> dict[pathlib.Path, dict[str, tuple[Key, Key]]]:
+    """Of each folder of sums the name of each one: its key, and that of its first encoder alone."""
+    found = {}
+    for path in sorted(out.glob("sum_*/about.json")):
+        about = json.loads(path.read_text())
+        scores = [run["score"] for run in about["runs"]]
+        kinds = [run["negatives"] for run in about["runs"]]
+        found[path.parent] = {
+            name: (
+                (AND.join([*scores, name]), "/".join(dict.fromkeys(kinds))),
+                (scores[0], kinds[0]),
+            )
+            for name in about["weights"]
+        }
+    return found
+
+
+def differences(
+    kinds: Ranks, worlds: list[str], more: Sequence[tuple[Key, Key]] = ()
+) -> list[dict[str, Any]]:
+    """Trained runs against what they are compared with, each other of one score, DUAL, and more."""
     rows = []
     trained = [kind for kind in kinds if kind[0] in setup.SCORES]
     bases = [("bm25", "title ten times"), ("som, frozen", "mixed-50")]
@@ -82,7 +108,7 @@ def differences(kinds: Ranks, worlds: list[str]) -> list[dict[str, Any]]:
         easier = b[1] == "in-batch" or (b[1] == "random" and a[1] != "in-batch")
         if (a[0] == b[0] and easier) or (a[1] == b[1] and b[0] == "dual"):
             pairs.append((a, b))
-    for a, b in pairs:
+    for a, b in [*pairs, *more]:
         table = nb.retrieval.compare(kinds[a], kinds[b], worlds, at=setup.AT)
         about = dict(
             zip(("score", "negatives", "minus_score", "minus_negatives"), a + b, strict=True)
@@ -134,7 +160,11 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
         out,
         {
             "recall": linking.recall(found, worlds),
-            "differences": differences(found["test"], worlds["test"]),
+            "differences": differences(
+                found["test"],
+                worlds["test"],
+                [pair for names in sums(source).values() for pair in names.values()],
+            ),
             "categories": linking.categories(found["test"], data),
             "two_stages": two_stages(worlds, source),
             "moments": measured.collected(source, "moments"),
