@@ -159,9 +159,7 @@ class Bm25:
             raise refuse("b", f"got {self.b!r}", "a number in [0, 1]", "Pass b=0.75.")
         check_count("titles", self.titles)
 
-    def scores(
-        self, data: EntityLinking, split: str, *, progress: bool = True
-    ) -> Iterator[Scored]:
+    def scores(self, data: EntityLinking, split: str, *, progress: bool = True) -> Iterator[Scored]:
         """Scores of mentions against all entities of their world, `BLOCK` mentions at a time."""
         candidates, mentions = data.candidates(split), data.mentions[split]
         library = needed("bm25s", PURPOSE)

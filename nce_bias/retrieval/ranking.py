@@ -8,7 +8,7 @@ block of inputs x labels x tokens x tokens.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -190,10 +190,16 @@ def rank_candidates(
     model: Retrieves | Any, mentions: Mentions | Any, count: int, *, progress: bool = True
 ) -> Ranked:
     """Ranks as `rank`, and the `count` best entities of each mention: what a re-ranker reads."""
-    shape = len(check_mentions(mentions)), check_count("count", count)
+    check_count("count", count)
+    return ranked(world_scores(model, mentions, progress=progress), mentions, count)
+
+
+def ranked(parts: Iterable[Scored], mentions: Mentions | Any, count: int) -> Ranked:
+    """As `rank_candidates`, of scores that are there, of any source."""
+    shape = len(check_mentions(mentions)), count
     labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
     ranks = np.zeros(shape[0], int)
-    for part in world_scores(model, mentions, progress=progress):
+    for part in parts:
         ranks[part.rows] = gold_ranks(part, mentions.labels)
         order = np.argsort(-part.scores, axis=1, kind="stable")[:, :count]
         held = order.shape[1]

@@ -1,13 +1,16 @@
 """`analysis.linking.trained.sums`: weights in closed form, ranks by hand."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from analysis.linking.trained import sums
+import nce_bias as nb
+from analysis.linking.trained import runs, sums
 from analysis.linking.trained.sums import World
 from nce_bias.data.linking import Entity, EntityLinking, Mention
+from nce_bias.retrieval import Scored
 
 
 def world(golds, parts):
@@ -124,3 +127,23 @@ def test_each_sum_has_its_own_parts():
     np.testing.assert_allclose(list(fits["all"].values()), whole, rtol=1e-6)
     apart = [w._replace(parts=w.parts[[2, 0]]) for w in some]
     np.testing.assert_allclose(list(fits["two"].values()), sums.likeliest(apart), rtol=1e-6)
+
+
+def test_scores_of_a_run_are_computed_once(tmp_path, monkeypatch):
+    """Kept in the order of the file, whatever the order they come in."""
+    asked = []
+
+    def scored(model, mentions, *, progress):
+        asked.append(model)
+        yield Scored(np.array([2, 0]), 5, np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32))
+        yield Scored(np.array([1]), 0, np.array([[7.0, 8.0]], np.float32))
+
+    monkeypatch.setattr(nb.retrieval, "world_scores", scored)
+    mentions = SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))
+    first, again = (
+        list(runs.kept_scores("model", mentions, tmp_path / "scores.npz")) for _ in range(2)
+    )
+    assert asked == ["model"]
+    for parts in (first, again):
+        found = {part.first: (part.rows.tolist(), part.scores.tolist()) for part in parts}
+        assert found == {0: ([1], [[7, 8]]), 5: ([0, 2], [[4, 5, 6], [1, 2, 3]])}

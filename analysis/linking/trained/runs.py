@@ -11,15 +11,17 @@ import json
 import pathlib
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 import nce_bias as nb
 from analysis.linking.trained import setup, tables
 from analysis.linking.trained.setup import Cell, Design
 from nce_bias._files import replacing
+from nce_bias.retrieval.ranking import ranked
 
 #: Seconds on two quiet cores: a step without and with mined entities, a mining, ranking.
 STEP = {"in-batch": 1.8}
@@ -118,9 +120,10 @@ def run(
     candidates: dict[str, Any] = {}
     for split in setup.HELD_OUT:
         began = time.monotonic()
-        ranked = nb.retrieval.rank_candidates(found.model, corpus[split], setup.CANDIDATES)
-        ranks[split] = ranked.ranks.astype(np.int32)
-        candidates |= {f"{split} {name}": part for name, part in ranked._asdict().items()}
+        scores = kept_scores(found.model, corpus[split], folder / f"scores_{split}.npz")
+        best = ranked(scores, corpus[split], setup.CANDIDATES)
+        ranks[split] = best.ranks.astype(np.int32)
+        candidates |= {f"{split} {name}": part for name, part in best._asdict().items()}
         seconds[f"ranking {split}"] = time.monotonic() - began
         hits = ", ".join(f"@{k} {100 * np.mean(ranks[split] <= k):.1f}" for k in setup.AT)
         say(f"  {cell.label}: {split} {hits}, ranked in {seconds[f'ranking {split}']:.0f} s")
@@ -140,6 +143,32 @@ def run(
     }
     with replacing(folder / "about.json") as file:
         file.write(json.dumps(about, indent=1).encode())
+
+
+def kept_scores(
+    model: nb.retrieval.EncoderRetriever, mentions: nb.retrieval.Mentions, path: pathlib.Path
+) -> Iterator[nb.retrieval.Scored]:
+    """Scores of a run against all entities of each world, computed once and kept."""
+    firsts = mentions.spans[:, 0]
+    rows = {first: np.flatnonzero(firsts == first) for first in np.unique(firsts).tolist()}
+    if not path.is_file():
+        found = gathered(nb.retrieval.world_scores(model, mentions, progress=True), rows)
+        _save(path, {str(first): part for first, part in found.items()})
+    with np.load(path, allow_pickle=False) as file:
+        for first, inside in rows.items():
+            yield nb.retrieval.Scored(inside, first, file[str(first)])
+
+
+def gathered(
+    parts: Iterable[nb.retrieval.Scored], rows: dict[int, Int[np.ndarray, " n"]]
+) -> dict[int, Float[np.ndarray, "n V"]]:
+    """Scores of the mentions of each world, in the order of `rows`; nan where there are none."""
+    found: dict[int, np.ndarray] = {}
+    for some in parts:
+        inside, width = rows[some.first], some.scores.shape[1]
+        matrix = found.setdefault(some.first, np.full((len(inside), width), np.nan, np.float32))
+        matrix[np.searchsorted(inside, some.rows)] = some.scores
+    return found
 
 
 def _save(path: pathlib.Path, arrays: dict[str, Any]) -> None:

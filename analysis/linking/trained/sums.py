@@ -93,23 +93,11 @@ def worlds(
     """Scores of k sources, gathered world by world; each has its mentions in any order."""
     firsts, labels = data.candidates(split)[:, 0], data.labels(split)
     rows = {first: np.flatnonzero(firsts == first) for first in np.unique(firsts).tolist()}
-    filled = [gathered(part, rows) for part in parts]
+    filled = [runs.gathered(part, rows) for part in parts]
     return [
         World(inside, labels[inside] - first, np.stack([part[first] for part in filled]))
         for first, inside in rows.items()
     ]
-
-
-def gathered(
-    part: Iterable[Scored], rows: dict[int, Int[np.ndarray, " n"]]
-) -> dict[int, Float[np.ndarray, "n V"]]:
-    """Scores of the mentions of each world, in the order of `rows`; nan where there are none."""
-    found: dict[int, np.ndarray] = {}
-    for some in part:
-        inside, width = rows[some.first], some.scores.shape[1]
-        matrix = found.setdefault(some.first, np.full((len(inside), width), np.nan, np.float32))
-        matrix[np.searchsorted(inside, some.rows)] = some.scores
-    return found
 
 
 def added(weights: Float[np.ndarray, " k"], world: World) -> Float[np.ndarray, "n V"]:
@@ -170,24 +158,6 @@ def chosen(some: list[World], names: Sequence[str], sums: Mapping[str, Sequence[
     return found
 
 
-def encoded(
-    corpus: nb.retrieval.Corpus, cell: Cell, split: str, work: pathlib.Path
-) -> Iterator[Scored]:
-    """Scores of a finished run, computed once and kept in its work folder."""
-    path = runs.folder_of(work, cell) / f"scores_{split}.npz"
-    mentions = corpus[split]
-    rows = {first: np.flatnonzero(mentions.spans[:, 0] == first)
-            for first in np.unique(mentions.spans[:, 0]).tolist()}  # fmt: skip
-    if not path.is_file():
-        model = runs.trained(corpus, setup.FULL, cell, work).model
-        found = gathered(nb.retrieval.world_scores(model, mentions, progress=True), rows)
-        with replacing(path) as file:
-            np.savez(file, allow_pickle=False, **{str(k): part for k, part in found.items()})
-    with np.load(path, allow_pickle=False) as file:
-        for first, inside in rows.items():
-            yield Scored(inside, first, file[str(first)])
-
-
 def measure(
     corpus: nb.retrieval.Corpus,
     data: nb.data.EntityLinking,
@@ -198,10 +168,16 @@ def measure(
     encoders = [cell.label for cell in cells]
     names = [*encoders, *WORDS, "counts"]
     sums = {name: (*encoders, *parts) for name, parts in SUMS.items()}
+    models = [runs.trained(corpus, setup.FULL, cell, work).model for cell in cells]
     fits: Fits = {}
     found = {}
     for split in setup.HELD_OUT:  # the validation worlds come first
-        sources = [encoded(corpus, cell, split, work) for cell in cells]
+        sources = [
+            runs.kept_scores(
+                model, corpus[split], runs.folder_of(work, cell) / f"scores_{split}.npz"
+            )
+            for cell, model in zip(cells, models, strict=True)
+        ]
         bm25 = Bm25(titles=max(TITLES.values())).scores(data, split)
         some = worlds(data, split, [*sources, bm25, titles(data, split), counts(data, split)])
         fits = fits or chosen(some, names, sums)
