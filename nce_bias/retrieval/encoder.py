@@ -28,7 +28,7 @@ from nce_bias.retrieval._retriever import SCALE, Retrieves, check_retrieves
 from nce_bias.retrieval.tokens import Packed
 from nce_bias.retrieval.tower import Columns, padded, softmax, unit
 from nce_bias.text import Bert
-from nce_bias.text.bert import Dropout, Weights, depth, states
+from nce_bias.text.bert import Dropout, Form, Weights, depth, states
 
 CELLS = 2048  # computed at a time: more fit no cache, and take twice as long a token
 
@@ -40,8 +40,7 @@ class BertStates(eqx.Module):
     """
 
     weights: Weights
-    heads: int = eqx.field(static=True)
-    epsilon: float = eqx.field(static=True)
+    form: Form = eqx.field(static=True)
     rate: float = eqx.field(static=True)
     remat: bool = eqx.field(static=True)
     constant: int = eqx.field(static=True, default=0)
@@ -61,8 +60,7 @@ class BertStates(eqx.Module):
             return states(
                 self.weights,
                 (ids, positions, numbers, types),
-                heads=self.heads,
-                epsilon=self.epsilon,
+                self.form,
                 dropout=dropout,
                 remat=self.remat,
                 constant=self.constant,
@@ -77,9 +75,7 @@ class BertStates(eqx.Module):
 
 def bert_states(encoder: Bert, *, rate: float = 0.1, remat: bool = False) -> BertStates:
     """What a model trains, beginning from an encoder's weights."""
-    config = encoder.config
-    heads, epsilon = config["num_attention_heads"], config["layer_norm_eps"]
-    return BertStates(encoder.weights, heads, epsilon, rate, remat)
+    return BertStates(encoder.weights, Form.of(encoder.config), rate, remat)
 
 
 class Head(eqx.Module):

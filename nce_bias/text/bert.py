@@ -109,6 +109,26 @@ def arrange(file: Mapping[str, np.ndarray], layers: int) -> Weights:
     }
 
 
+class Form(NamedTuple):
+    """What the weights of a model do not say of it.
+
+    Attributes
+    ----------
+    heads : int
+        Of attention; the width of states is a multiple.
+    epsilon : float
+        Added to the variance in each layer norm.
+    """
+
+    heads: int
+    epsilon: float
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Form:
+        """From the names of config.json."""
+        return cls(config["num_attention_heads"], config["layer_norm_eps"])
+
+
 class Dropout(NamedTuple):
     """Numbers that are left out while training: each with chance `rate`, drawn from a key.
 
@@ -126,15 +146,13 @@ class Dropout(NamedTuple):
         return jnp.where(bits >= out, x * (_LEVELS / (_LEVELS - out)), 0.0)
 
 
-@partial(jax.jit, static_argnames=("heads", "epsilon"))
+@partial(jax.jit, static_argnames="form")
 def forward(
     weights: Weights,
     ids: Int[Array, "r w"],
     positions: Int[Array, "r w"],
     texts: Int[Array, "r w"],
-    *,
-    heads: int,
-    epsilon: float,
+    form: Form,
 ) -> Float[Array, "r w h"]:
     """Last hidden states of R rows of W cells, a row holding one or more whole texts.
 
@@ -144,15 +162,14 @@ def forward(
 
     Devlin et al., BERT, NAACL 2019.
     """
-    return states(weights, (ids, positions, texts, None), heads=heads, epsilon=epsilon)
+    return states(weights, (ids, positions, texts, None), form)
 
 
-def states(  # noqa: PLR0913
+def states(
     weights: Weights,
     cells: tuple[Any, Any, Any, Any],
+    form: Form,
     *,
-    heads: int,
-    epsilon: float,
     dropout: Dropout | None = None,
     remat: bool = False,
     constant: int = 0,
@@ -166,7 +183,7 @@ def states(  # noqa: PLR0913
     cells
         Token ids, positions, numbers of texts and token types (0, 1, or None for 0 everywhere),
         each int `[R, W]`.
-    heads, epsilon
+    form
         Of the model's config.
     dropout
         Where BERT has it: behind the embeddings, on attention's shares, and before each residual
@@ -184,7 +201,7 @@ def states(  # noqa: PLR0913
 
     def normed(pair: Any, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
-        scale = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+        scale = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + form.epsilon)
         return centred * scale * pair[0] + pair[1]
 
     def dropped(place: int | Array, x: Array) -> Array:
@@ -194,7 +211,7 @@ def states(  # noqa: PLR0913
 
     def attention(layer: Any, number: int | Array, x: Array) -> Array:
         q, k, v = jnp.split(dense(layer["inputs"], x), 3, axis=-1)
-        q, k, v = (y.reshape(*y.shape[:2], heads, -1) for y in (q, k, v))  # [R, W, heads, D]
+        q, k, v = (y.reshape(*y.shape[:2], form.heads, -1) for y in (q, k, v))  # [R, W, heads, D]
         scores = jnp.einsum("rqhd,rkhd->rhqk", q, k, precision="highest") / q.shape[-1] ** 0.5
         share = dropped(number, jax.nn.softmax(jnp.where(same, scores, -jnp.inf), axis=-1))
         mixed = jnp.einsum("rhqk,rkhd->rqhd", share, v, precision="highest")

@@ -13,7 +13,7 @@ import numpy as np
 
 from nce_bias._checks import check_count, refuse
 from nce_bias._progress import track
-from nce_bias.text.bert import Weights, arrange, check_tensors, forward
+from nce_bias.text.bert import Form, Weights, arrange, check_tensors, forward
 from nce_bias.text.encoders import as_texts
 from nce_bias.text.extra import WITH_WEIGHTS, needed
 from nce_bias.text.packing import pack
@@ -147,10 +147,7 @@ class Bert:
             cells = np.zeros((3, height * self.max_tokens), np.int32)
             cells[:, at] = ids[tokens], position[tokens], text[tokens] + 1  # 0: no text
             states = forward(
-                self.weights,
-                *cells.reshape(3, height, self.max_tokens),
-                heads=config["num_attention_heads"],
-                epsilon=config["layer_norm_eps"],
+                self.weights, *cells.reshape(3, height, self.max_tokens), Form.of(config)
             )
             yield tokens, np.asarray(states).reshape(-1, config["hidden_size"])[at]
 

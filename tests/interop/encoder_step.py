@@ -22,7 +22,7 @@ from nce_bias.retrieval import EncoderConfig, EncoderRetriever, pool
 from nce_bias.retrieval.encoder import BertStates, Head
 from nce_bias.retrieval.encoder_training import optimizer
 from nce_bias.retrieval.tokens import packed, rounded
-from nce_bias.text.bert import Weights, arrange, shapes
+from nce_bias.text.bert import Form, Weights, arrange, shapes
 from nce_bias.train.loop import update
 from tests.interop import torch_encoder
 
@@ -50,7 +50,7 @@ def weights_of(config: dict[str, int], seed: int = 0) -> Weights:
 
 def model_of(weights: Weights, config: dict[str, int], rate: float) -> EncoderRetriever:
     """DUAL on them: means of states, no map."""
-    states = BertStates(weights, config["num_attention_heads"], 1e-12, rate, remat=False)
+    states = BertStates(weights, Form(config["num_attention_heads"], 1e-12), rate, remat=False)
     none = np.zeros((0, config["hidden_size"]), np.float32)
     head = Head(None, jax.numpy.asarray(none), None, mean=True)
     return EncoderRetriever(

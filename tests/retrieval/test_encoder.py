@@ -14,7 +14,7 @@ from nce_bias.retrieval import encoder as encoder_module
 from nce_bias.retrieval import pool
 from nce_bias.retrieval.mining import Mined
 from nce_bias.retrieval.tokens import packed
-from nce_bias.text.bert import Dropout, states
+from nce_bias.text.bert import Dropout, Form, states
 from tests.oracles import bert as oracle
 from tests.retrieval import tiny_bert
 from tests.retrieval import tiny_linking as tiny
@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_finite_differences(
     def value(weights: Any, remat: bool = False, key: int = 0, constant: int = 0) -> Any:
         dropout = Dropout(jax.random.key(key), 0.2)
         found = states(
-            weights, cells, heads=tiny_bert.HEADS, epsilon=1e-12, dropout=dropout, remat=remat,
+            weights, cells, Form(tiny_bert.HEADS, 1e-12), dropout=dropout, remat=remat,
             constant=constant,
         )  # fmt: skip
         return jnp.sum(jnp.sin(found) * (cells[2] > 0)[..., None])
