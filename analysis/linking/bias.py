@@ -8,7 +8,7 @@ mean over the mentions looked at, whose norm is that of these mentions: the same
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,14 @@ import numpy as np
 import nce_bias as nb
 from analysis.estimators import flat, root, root_ratio
 from analysis.linking import setup
-from nce_bias.retrieval import Corpus, EncoderRetriever, Retriever, pull_back, world_scores
+from nce_bias.retrieval import (
+    Corpus,
+    EncoderRetriever,
+    Retriever,
+    Scored,
+    pull_back,
+    world_scores,
+)
 from nce_bias.samplers import Sampler
 
 TOLERANCE = 1e-6  # scores are float32
@@ -59,48 +66,68 @@ def moments(model: Model, corpus: Corpus, split: str, kinds: Kinds) -> list[dict
         _world(model, corpus, split, rows, kinds)
         for rows in measured_rows(corpus, split, kinds.mentions)
     ]
-    total = sum(len(world["rows"]) for world in worlds)
-    gradient = _summed(worlds, "exact", total)
+    parameters = _parameters(worlds, (*kinds.exact, *kinds.sampled))
+    return [row | parameters[row["kind"]] for row in _score_space(worlds, kinds)]
+
+
+def score_moments(problems: Iterable[nb.Problem], kinds: Kinds) -> list[dict[str, Any]]:
+    """The columns of `moments` that need no model, of the mentions of each world."""
+    return _score_space([_measured(problem, kinds)[0] for problem in problems], kinds)
+
+
+def _score_space(worlds: list[dict[str, Any]], kinds: Kinds) -> list[dict[str, Any]]:
+    exact = np.concatenate([world["gradient_squares"] for world in worlds])
+    weights = np.array([len(world["gradient_squares"]) / len(exact) for world in worlds])
     rows = []
     for kind in (*kinds.exact, *kinds.sampled):
         parts = [world[kind] for world in worlds]
-        halves = [_summed(worlds, f"{kind} {half}", total) for half in "ab"]
-        square = float(halves[0] @ halves[1])  # of two independent halves: without a noise floor
-        contrastive = gradient - (halves[0] + halves[1]) / 2
-        weights = np.array([len(world["rows"]) / total for world in worlds])
-        row = {name: float(weights @ [part[name] for part in parts]) for name in SCALARS}
         squares = np.concatenate([part["squares"] for part in parts])
-        exact = np.concatenate([world["gradient_squares"] for world in worlds])
         relative, error = root_ratio(squares, exact)
         rows.append(
             {
                 "kind": kind,
-                **row,
+                **{name: float(weights @ [part[name] for part in parts]) for name in SCALARS},
                 "bias_norm": root(squares.mean()),
                 "relative_bias": relative,
                 "relative_bias_error": error,
-                "parameter_bias": root(square),
-                "parameter_relative_bias": root(square / float(gradient @ gradient)),
-                "parameter_cosine": float(
-                    contrastive @ gradient / np.linalg.norm(contrastive) / np.linalg.norm(gradient)
-                ),
-                "parameter_gradient": float(np.linalg.norm(gradient)),
             }
         )
     return rows
 
 
+def _parameters(worlds: list[dict[str, Any]], kinds: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Of each kind the bias of the mean gradient over parameters, and its cosine."""
+    total = sum(len(world["gradient_squares"]) for world in worlds)
+    gradient, found = _summed(worlds, "exact", total), {}
+    for kind in kinds:
+        halves = [_summed(worlds, f"{kind} {half}", total) for half in "ab"]
+        square = float(halves[0] @ halves[1])  # of two independent halves: without a noise floor
+        contrastive = gradient - (halves[0] + halves[1]) / 2
+        found[kind] = {
+            "parameter_bias": root(square),
+            "parameter_relative_bias": root(square / float(gradient @ gradient)),
+            "parameter_cosine": float(
+                contrastive @ gradient / np.linalg.norm(contrastive) / np.linalg.norm(gradient)
+            ),
+            "parameter_gradient": float(np.linalg.norm(gradient)),
+        }
+    return found
+
+
 def world_problem(
-    model: Model, corpus: Corpus, split: str, rows: np.ndarray
+    parts: Iterable[Scored], corpus: Corpus, split: str, rows: np.ndarray
 ) -> tuple[nb.Problem, np.ndarray]:
-    """Mentions of one world over all its labels, in float64, and the order they stand in."""
-    parts = list(world_scores(model, corpus[split][rows]))
-    rows = rows[np.concatenate([part.rows for part in parts])]
-    scores = np.concatenate([part.scores for part in parts]).astype(float)
-    gold = corpus[split].labels[rows] - parts[0].first
+    """Mentions of one world over all its labels, in float64, and the order they stand in.
+
+    `parts` are the scores of ``corpus[split][rows]``.
+    """
+    some = list(parts)
+    rows = rows[np.concatenate([part.rows for part in some])]
+    scores = np.concatenate([part.scores for part in some]).astype(float)
+    gold = corpus[split].labels[rows] - some[0].first
     population = np.zeros_like(scores)
     population[np.arange(len(rows)), gold] = 1.0
-    counts = corpus.counts[parts[0].first :][: scores.shape[1]] + 1.0
+    counts = corpus.counts[some[0].first :][: scores.shape[1]] + 1.0
     return nb.Problem(scores, population, popularity=counts / counts.sum()), rows
 
 
@@ -110,7 +137,7 @@ def distinct(
     """Uniform negatives, independent (exactly) and distinct (sampled): what coincidences change."""
     found = []
     for rows in measured_rows(corpus, split, count):
-        problem, _ = world_problem(model, corpus, split, rows)
+        problem, _ = world_problem(world_scores(model, corpus[split][rows]), corpus, split, rows)
         independent = nb.exact(problem, nb.iid(nb.uniform(), setup.M), split=False)
         sampled = nb.monte_carlo(
             problem,
@@ -132,13 +159,10 @@ def distinct(
 SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
 
 
-def _world(
-    model: Model, corpus: Corpus, split: str, rows: np.ndarray, kinds: Kinds
-) -> dict[str, Any]:
-    """Of one world: each kind's scalars and squares, and pull-backs of eps summed over mentions."""
-    problem, rows = world_problem(model, corpus, split, rows)
+def _measured(problem: nb.Problem, kinds: Kinds) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Each kind's scalars and squares of one world; eps of each mention, to be pulled back."""
     exact = np.exp(np.asarray(problem.log_model)) - np.asarray(problem.population)
-    found: dict[str, Any] = {"rows": rows, "gradient_squares": np.sum(exact**2, axis=1)}
+    found: dict[str, Any] = {"gradient_squares": np.sum(exact**2, axis=1)}
     cotangents = {"exact": exact}
     for kind, sampler in kinds.exact.items():
         result = nb.exact(problem, sampler, split=False, tolerance=TOLERANCE)
@@ -157,6 +181,16 @@ def _world(
         means = {n: np.mean([_scalars(half)[n] for half in halves]) for n in SCALARS}
         found[kind] = means | {"squares": np.sum(a * b, axis=1)}
         cotangents |= {f"{kind} a": a, f"{kind} b": b}
+    return found, cotangents
+
+
+def _world(
+    model: Model, corpus: Corpus, split: str, rows: np.ndarray, kinds: Kinds
+) -> dict[str, Any]:
+    """What `_measured` finds of one world, and pull-backs of eps summed over its mentions."""
+    scored = world_scores(model, corpus[split][rows])
+    problem, rows = world_problem(scored, corpus, split, rows)
+    found, cotangents = _measured(problem, kinds)
     pulled = pull_back(model, corpus[split][rows], np.stack([*cotangents.values()]))
     gradients = np.asarray(flat(pulled, leading=1), float)
     found["pulled"] = dict(zip(cotangents, gradients, strict=True))

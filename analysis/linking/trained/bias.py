@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from analysis.linking import bias
 from analysis.linking import setup as linking
 from analysis.linking.trained import pooled, runs, setup
 from nce_bias._files import replacing
+from nce_bias.retrieval import Scored
 
 UNTRAINED = "untrained"
 KINDS = ("random", "mixed-50", "hard", "model, independent")
@@ -36,9 +38,26 @@ BELOW = 5  # layers of MiniLM under the last
 
 def measure(model: nb.retrieval.EncoderRetriever, corpus: nb.retrieval.Corpus) -> list[Any]:
     """One row for each kind of negatives, means over the mentions of both test worlds."""
+    return bias.moments(model.frozen(BELOW), corpus, "test", _kinds())
+
+
+def measure_scores(scores: Iterable[Scored], corpus: nb.retrieval.Corpus) -> list[Any]:
+    """The columns of `measure` that need no model, from a run's scores of all test mentions."""
+    problems = []
+    for part, rows in zip(scores, _looked_at(corpus), strict=True):
+        inside = np.searchsorted(part.rows, rows)
+        some = Scored(np.arange(len(rows)), part.first, part.scores[inside])
+        problems.append(bias.world_problem([some], corpus, "test", rows)[0])
+    return bias.score_moments(problems, _kinds())
+
+
+def _kinds() -> bias.Kinds:
     exact = {kind: linking.EXACT[kind] for kind in KINDS}
-    kinds = bias.Kinds(exact, {}, linking.MEASURED, draws=0)
-    return bias.moments(model.frozen(BELOW), corpus, "test", kinds)
+    return bias.Kinds(exact, {}, linking.MEASURED, draws=0)
+
+
+def _looked_at(corpus: nb.retrieval.Corpus) -> list[np.ndarray]:
+    return bias.measured_rows(corpus, "test", linking.MEASURED)
 
 
 def main(
@@ -49,10 +68,14 @@ def main(
     step: Annotated[
         list[int] | None, typer.Option(help="Steps that mined, such as 100; default: the last.")
     ] = None,
+    parameters: Annotated[
+        bool, typer.Option(help="Without: the score space of finished runs, from scores they kept.")
+    ] = True,
 ) -> None:
     """Measure what has a checkpoint in the folder, and the untrained models.
 
-    Ten minutes a model on two cores. What is measured is not measured again.
+    Ten minutes a model on two cores, without parameters seconds. What is measured is not measured
+    again.
     """
     say = Console(stderr=True).print
     encoder = nb.text.minilm(max_tokens=setup.TOKENS)
@@ -62,6 +85,13 @@ def main(
             continue
         folder, found = runs.folder_of(work, cell), runs.trained(corpus, setup.FULL, cell, work)
         last = int(found.steps[-1])
+        if not parameters:
+            if _read(folder / "moments.csv").empty:
+                path = folder / "scores_test.npz"
+                rows = measure_scores(runs.kept_scores(found.model, corpus["test"], path), corpus)
+                table = pd.DataFrame([{"step": last} | row for row in rows])
+                _write(folder / "moments.csv", table)
+            continue
         models = {(folder, at): functools.partial(found.at, at) for at in step or [last]}
         begin = work / f"{UNTRAINED}_{cell.score}", 0
         for (place, at), model in {begin: lambda c=cell: _untrained(corpus, c), **models}.items():
