@@ -11,6 +11,7 @@ import nce_bias as nb
 from analysis.linking import bias, runs, setup, tables
 from analysis.linking import run as reduced
 from analysis.linking.trained import bias as trained
+from analysis.linking.trained import runs as trained_runs
 from tests.analysis.test_linking import cell, read
 from tests.retrieval import tiny_bert
 from tests.retrieval import tiny_linking as tiny
@@ -158,6 +159,18 @@ def test_a_trained_encoder_is_measured_at_its_last_layer(
             assert 0.01 < found[column][kind] / whole[column][kind] < 0.99
     for column in ("relative_bias", "parameter_relative_bias"):
         assert abs(found[column]["random"] - found[column]["hard"]) > 0.01
+    scores = trained_runs.kept_scores(model, corpus["test"], tmp_path / "scores_test.npz")
+    alone = pd.DataFrame(trained.measure_scores(scores, corpus)).set_index("kind").to_dict()
+    assert set(found) - set(alone) == {name for name in found if name.startswith("parameter_")}
+    for column, values in alone.items():
+        assert values == pytest.approx(found[column], rel=1e-5, abs=1e-9)
+
+
+def test_what_was_measured_in_score_space_alone_is_measured_again() -> None:
+    over = "parameter_relative_bias"
+    table = pd.DataFrame({"step": [100, 289], "relative_bias": [0.2, 0.3], over: [0.4, np.nan]})
+    assert trained.whole(table)["step"].tolist() == [100]
+    assert trained.whole(table.drop(columns=over)).empty and trained.whole(table[:0]).empty
 
 
 def test_some_worlds_of_a_data_set() -> None:

@@ -95,7 +95,7 @@ def main(
         models = {(folder, at): functools.partial(found.at, at) for at in step or [last]}
         begin = work / f"{UNTRAINED}_{cell.score}", 0
         for (place, at), model in {begin: lambda c=cell: _untrained(corpus, c), **models}.items():
-            done = _read(place / "moments.csv")
+            done = whole(_read(place / "moments.csv"))
             if done.empty or at not in set(done["step"]):
                 say(f"{place.name}, step {at}")
                 new = pd.DataFrame([{"step": at} | row for row in measure(model(), corpus)])
@@ -116,6 +116,12 @@ def _untrained(corpus: nb.retrieval.Corpus, cell: setup.Cell) -> nb.retrieval.En
 
 def _read(path: pathlib.Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows that were measured over parameters, too."""
+    column = "parameter_relative_bias"
+    return table.dropna(subset=[column]) if column in table else table[:0]
 
 
 def _write(path: pathlib.Path, table: pd.DataFrame) -> None:
