@@ -128,6 +128,9 @@ def bm25_ranks(  # noqa: PLR0913
 class Bm25:
     """The scores behind `bm25_ranks`, whose arguments and errors its own are.
 
+    What is wrong with a split, or a library that is not there, is said when the first scores are
+    asked for.
+
     Examples
     --------
     >>> from nce_bias.data.linking import Entity, EntityLinking, Mention

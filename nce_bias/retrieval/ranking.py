@@ -190,13 +190,18 @@ def rank_candidates(
     model: Retrieves | Any, mentions: Mentions | Any, count: int, *, progress: bool = True
 ) -> Ranked:
     """Ranks as `rank`, and the `count` best entities of each mention: what a re-ranker reads."""
-    check_count("count", count)
     return ranked(world_scores(model, mentions, progress=progress), mentions, count)
 
 
 def ranked(parts: Iterable[Scored], mentions: Mentions | Any, count: int) -> Ranked:
-    """As `rank_candidates`, of scores that are there, of any source."""
-    shape = len(check_mentions(mentions)), count
+    """As `rank_candidates`, of scores that are there, of any source.
+
+    Raises
+    ------
+    ValueError
+        Where some mentions have no scores.
+    """
+    shape = len(check_mentions(mentions)), check_count("count", count)
     labels, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
     ranks = np.zeros(shape[0], int)
     for part in parts:
@@ -205,6 +210,9 @@ def ranked(parts: Iterable[Scored], mentions: Mentions | Any, count: int) -> Ran
         held = order.shape[1]
         labels[part.rows, :held] = part.first + order
         best[part.rows, :held] = np.take_along_axis(part.scores, order, axis=1)
+    if not ranks.all():
+        given = f"got none of {np.sum(ranks == 0)} mentions"
+        raise refuse("parts", given, f"scores of all {shape[0]}", "Pass all that world_scores has.")
     return Ranked(ranks, labels, best)
 
 

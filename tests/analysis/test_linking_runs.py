@@ -146,6 +146,7 @@ def test_a_trained_encoder_is_measured_at_its_last_layer(
     tiny.small_blocks(monkeypatch.setattr)
     kinds = {kind: nb.iid(nb.uniform(), 4) for kind in trained.KINDS} | {"hard": nb.top(4)}
     monkeypatch.setattr(setup, "EXACT", kinds)
+    monkeypatch.setattr(setup, "MEASURED", 5)  # of twelve mentions
     monkeypatch.setattr(trained, "BELOW", tiny_bert.LAYERS - 1)
     corpus = nb.retrieval.corpus(tiny.data(), tiny_bert.encoder(tmp_path), learn=True)
     model = nb.retrieval.encoder_retriever(corpus, nb.scores.Som())
@@ -159,18 +160,24 @@ def test_a_trained_encoder_is_measured_at_its_last_layer(
             assert 0.01 < found[column][kind] / whole[column][kind] < 0.99
     for column in ("relative_bias", "parameter_relative_bias"):
         assert abs(found[column]["random"] - found[column]["hard"]) > 0.01
-    scores = trained_runs.kept_scores(model, corpus["test"], tmp_path / "scores_test.npz")
-    alone = pd.DataFrame(trained.measure_scores(scores, corpus)).set_index("kind").to_dict()
+    kept = trained_runs.kept_scores(model, corpus, "test", tmp_path)
+    alone = pd.DataFrame(trained.measure_scores(kept.parts, corpus)).set_index("kind").to_dict()
     assert set(found) - set(alone) == {name for name in found if name.startswith("parameter_")}
     for column, values in alone.items():
         assert values == pytest.approx(found[column], rel=1e-5, abs=1e-9)
 
 
-def test_what_was_measured_in_score_space_alone_is_measured_again() -> None:
+def test_what_was_measured_of_a_step_is_known_and_replaced() -> None:
     over = "parameter_relative_bias"
     table = pd.DataFrame({"step": [100, 289], "relative_bias": [0.2, 0.3], over: [0.4, np.nan]})
-    assert trained.whole(table)["step"].tolist() == [100]
-    assert trained.whole(table.drop(columns=over)).empty and trained.whole(table[:0]).empty
+    assert trained.has_step(table, 100, over) and trained.has_step(table, 289)
+    assert not trained.has_step(table, 289, over) and not trained.has_step(table, 200)
+    assert not trained.has_step(pd.DataFrame(), 100)
+    more = trained.with_step(table, 289, [{"relative_bias": 0.3, over: 0.5}])
+    assert more["step"].tolist() == [100, 289] and more[over].tolist() == [0.4, 0.5]
+    between = trained.with_step(more, 200, [{"relative_bias": 0.1}, {"relative_bias": 0.2}])
+    assert between["step"].tolist() == [100, 200, 200, 289]
+    assert trained.with_step(pd.DataFrame(), 0, [{"relative_bias": 0.1}])["step"].tolist() == [0]
 
 
 def test_some_worlds_of_a_data_set() -> None:

@@ -1,16 +1,22 @@
 """`analysis.linking.trained.sums`: weights in closed form, ranks by hand."""
 
+import json
 import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+import typer
+from typer.testing import CliRunner
 
 import nce_bias as nb
-from analysis.linking.trained import runs, sums
+from analysis.frames import where
+from analysis.linking.trained import page, runs, setup, sums, tables
 from analysis.linking.trained.sums import World
 from nce_bias.data.linking import Entity, EntityLinking, Mention
 from nce_bias.retrieval import Scored
+from nce_bias.retrieval.bm25 import Bm25
 
 
 def world(golds, parts):
@@ -112,11 +118,23 @@ def test_titles_and_counts_of_each_world():
     np.testing.assert_allclose(np.exp(second.parts[1]), [[3, 1, 1]] * 2, rtol=1e-6)
 
 
-def test_a_mention_without_scores_is_seen():
+def test_a_mention_without_scores_is_an_error():
     data = linking()
-    some = [part for part in sums.titles(data, "test") if part.rows[0] != 2]
-    _, second = sums.worlds(data, "test", [some])
-    assert np.isnan(second.parts[0, 1]).all() and not np.isnan(second.parts[0, 0]).any()
+    parts = list(sums.titles(data, "test"))
+    for missing in (parts[:1], [parts[0], parts[1]._replace(rows=parts[1].rows[:1])]):
+        some = [part._replace(scores=part.scores[: len(part.rows)]) for part in missing]
+        with pytest.raises(ValueError, match="mentions have none"):
+            sums.worlds(data, "test", [some])
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [([[[1, 0]] * 2], "no likeliest weights"), ([[[1, 1]] * 2], "the same everywhere")],
+)
+def test_weights_that_are_not_there_are_an_error(parts, said):
+    """Golds above all others: any larger weight is likelier; and a score that says nothing."""
+    with pytest.raises(ValueError, match=said):
+        sums.likeliest([world([0, 0], parts)])
 
 
 def test_each_sum_has_its_own_parts():
@@ -130,7 +148,7 @@ def test_each_sum_has_its_own_parts():
 
 
 def test_scores_of_a_run_are_computed_once(tmp_path, monkeypatch):
-    """Kept in the order of the file, whatever the order they come in."""
+    """Kept in the order of the file, whatever the order they come in; another model's are not."""
     asked = []
 
     def scored(model, mentions, *, progress):
@@ -139,11 +157,148 @@ def test_scores_of_a_run_are_computed_once(tmp_path, monkeypatch):
         yield Scored(np.array([1]), 0, np.array([[7.0, 8.0]], np.float32))
 
     monkeypatch.setattr(nb.retrieval, "world_scores", scored)
-    mentions = SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))
-    first, again = (
-        list(runs.kept_scores("model", mentions, tmp_path / "scores.npz")) for _ in range(2)
+    corpus = {"val": SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))}
+    one, other = np.zeros(2), np.ones(2)
+    first, again = (runs.kept_scores(one, corpus, "val", tmp_path) for _ in range(2))
+    assert len(asked) == 1 and first.seconds == again.seconds > 0
+    for kept in (first, again):
+        found = [(part.first, part.rows.tolist(), part.scores.tolist()) for part in kept.parts]
+        assert found == [(0, [1], [[7, 8]]), (5, [0, 2], [[4, 5, 6], [1, 2, 3]])]
+    runs.kept_scores(other, corpus, "val", tmp_path)
+    assert len(asked) == 2 and asked[1] is other
+
+
+WORDS = ("bank", "shore", "lake", "pond", "river", "canal")
+
+
+def two_splits(turn):
+    """Two worlds of six entities; test golds are `turn` entities further on."""
+    random = np.random.default_rng(3)
+    entities, mentions, spans = [], {}, {}
+    for first, split in ((0, "val"), (6, "test")):
+        entities += [
+            Entity(f"{split}{i}", name, f"{name} {WORDS[i - 1]}", split, 3 * i)
+            for i, name in enumerate(WORDS)
+        ]
+        golds = random.integers(6, size=30)
+        further = golds if split == "val" else (golds + turn) % 6
+        mentions[split] = tuple(
+            Mention(f"{split}{i}", WORDS[(gold + i % 3) % 6], WORDS[(gold + i % 2) % 6], "",
+                    first + label, split, "")
+            for i, (gold, label) in enumerate(zip(golds.tolist(), further.tolist(), strict=True))
+        )  # fmt: skip
+        spans[split] = slice(first, first + 6)
+    return EntityLinking(tuple(entities), mentions, spans, "", "")
+
+
+def measured(turn, monkeypatch, tmp_path):
+    """Of two runs whose scores are random ones; and these, of each split."""
+    data, cells = two_splits(turn), setup.cells_of(["dual hard 0", "som random 0"])
+    scores = {
+        (cell.score, split): np.random.default_rng([k, j]).normal(size=(30, 6)).astype(np.float32)
+        for k, cell in enumerate(cells)
+        for j, split in enumerate(setup.HELD_OUT)
+    }
+    for (_, split), values in scores.items():  # they know something of the golds
+        at = np.arange(30), two_splits(0).labels(split) % 6
+        values[at] += 0.5
+
+    def kept(model, corpus, split, folder):
+        rows = np.arange(30)
+        return runs.Kept([Scored(rows, 6 * (split == "test"), scores[model, split])], 0.0)
+
+    monkeypatch.setattr(runs, "kept_scores", kept)
+    monkeypatch.setattr(
+        runs, "trained", lambda corpus, design, cell, work: SimpleNamespace(model=cell.score)
     )
-    assert asked == ["model"]
-    for parts in (first, again):
-        found = {part.first: (part.rows.tolist(), part.scores.tolist()) for part in parts}
-        assert found == {0: ([1], [[7, 8]]), 5: ([0, 2], [[4, 5, 6], [1, 2, 3]])}
+    fits, ranks = sums.measure(None, data, cells, tmp_path)
+    return data, scores, fits, ranks
+
+
+def test_weights_are_those_of_validation_and_ranks_those_of_the_sum(monkeypatch, tmp_path):
+    """Every part by its name, summed one by one."""
+    data, scores, fits, ranks = measured(0, monkeypatch, tmp_path)
+    assert set(ranks) == {f"{split} {name}" for split in setup.HELD_OUT for name in sums.SUMS}
+    for name, weights in fits.items():
+        for split in setup.HELD_OUT:
+            (bm25,) = Bm25(titles=10).scores(data, split)
+            values = []
+            for i, mention in enumerate(data.mentions[split]):
+                values.append([])
+                for k, entity in enumerate(data.among(split)):
+                    parts = {
+                        "dual hard 0": scores["dual", split][i, k],
+                        "som random 0": scores["som", split][i, k],
+                        "bm25": bm25.scores[i, k],
+                        "title": float(entity.title == mention.text),
+                        "counts": math.log(1 + entity.count),
+                    }
+                    used = [key for key in parts if key != "counts" or name == "words, counts"]
+                    assert list(weights) == used
+                    values[i].append([parts[key] for key in used])
+            f, golds = np.array(values), data.labels(split) % 6
+            total = f @ np.array(list(weights.values()))
+            expected = [
+                int(np.sum(row >= row[gold] - 1e-9)) for row, gold in zip(total, golds, strict=True)
+            ]
+            assert ranks[f"{split} {name}"].tolist() == expected
+            shares = np.exp(total) / np.exp(total).sum(axis=1, keepdims=True)
+            slope = np.mean(np.einsum("nv,nvk->nk", shares, f) - f[np.arange(30), golds], axis=0)
+            if split == "val":  # likeliest there
+                assert np.abs(slope).max() < 1e-3
+            else:
+                assert np.abs(slope).max() > 0.05
+
+
+def test_golds_of_the_test_worlds_change_no_weight(monkeypatch, tmp_path):
+    _, _, fits, ranks = measured(0, monkeypatch, tmp_path)
+    _, _, same, others = measured(1, monkeypatch, tmp_path)
+    assert fits == same
+    assert (ranks["val words"] == others["val words"]).all()
+    assert (ranks["test words"] != others["test words"]).any()
+
+
+def test_a_run_that_is_not_there_or_not_done_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no run 'dual soft 0'; there are: dual in-batch 0"):
+        setup.cells_of(["dual soft 0"])
+    twice = setup.cells_of(["som hard 0", "dual hard 0", "som hard 0"])
+    assert [cell.label for cell in twice] == ["dual hard 0", "som hard 0"]
+    called = CliRunner().invoke(_app(), ["--work", str(tmp_path), "--only", "dual hard 0"])
+    assert called.exit_code == 2 and "dual hard 0 is not done" in called.output
+
+
+def _app():
+    app = typer.Typer()
+    app.command()(sums.main)
+    return app
+
+
+def kept_sum(folder, encoders, names):
+    folder.mkdir()
+    about = {"runs": [cell._asdict() for cell in encoders], "weights": {key: {} for key in names}}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def test_sums_are_named_by_what_was_added(tmp_path):
+    dual, som = setup.cells_of(["dual hard 0", "som random 0"])
+    kept_sum(tmp_path / "sum_one", [dual], ["words"])
+    kept_sum(tmp_path / "sum_two", [dual, som, dual], ["words, counts"])
+    one, two = tables.sums(tmp_path).values()
+    assert one == {"words": (("dual & words", "hard"), [("dual", "hard")])}
+    ((key, encoders),) = two.values()
+    assert key == ("dual & som & dual & words, counts", "hard/random/hard")
+    assert encoders == [("dual", "hard"), ("som", "random"), ("dual", "hard")]
+    assert page.named(*one["words"][0]) == "DUAL hard & words"
+    assert page.named(*key) == "DUAL hard & SOM random & DUAL hard & words, counts"
+    assert page.named("dual & som & words", "hard") == "DUAL hard & SOM hard & words"
+
+
+def test_the_ranks_of_sums_that_are_kept_are_those_of_the_table():
+    recall = pd.read_csv(tables.RESULTS / "recall.csv")
+    some = where(recall, split="test", average="micro", metric="recall@1")
+    value = some.set_index(["score", "negatives"])["value"]
+    assert tables.sums()
+    for folder, names in tables.sums().items():
+        with np.load(folder / "ranks.npz") as file:
+            for name, (key, _) in names.items():
+                assert value[key] == pytest.approx(np.mean(file[f"test {name}"] == 1), abs=1e-12)

@@ -103,6 +103,21 @@ def test_ranks_are_those_of_the_formula(ours: dict[str, Any], theirs: dict[str, 
         assert found != oracle_ranks()
 
 
+def test_scores_are_those_of_the_formula_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25, "BLOCK", 2)
+    parts = list(bm25.Bm25(titles=2).scores(linking(), "test"))
+    assert sorted(np.concatenate([part.rows for part in parts]).tolist()) == [*range(len(MENTIONS))]
+    assert [len(part.rows) for part in parts] == [2, 2, 2, 1, 1]  # seven of one world, one of two
+    for part in parts:
+        for row, found in zip(part.rows.tolist(), part.scores, strict=True):
+            left, text, right, _, world = MENTIONS[row]
+            first, entities = (0, RIVER) if world == "river" else (8, OTHER)
+            texts = [" ".join([title] * 2 + [rest]) for title, rest in entities]
+            assert part.first == first
+            expected = oracle(f"{text} {left} {text} {right}", texts)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_the_set_tells_words_counted_once_apart() -> None:
     assert oracle_ranks() != oracle_ranks(once=True)
 

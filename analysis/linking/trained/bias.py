@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -41,12 +41,17 @@ def measure(model: nb.retrieval.EncoderRetriever, corpus: nb.retrieval.Corpus) -
     return bias.moments(model.frozen(BELOW), corpus, "test", _kinds())
 
 
-def measure_scores(scores: Iterable[Scored], corpus: nb.retrieval.Corpus) -> list[Any]:
-    """The columns of `measure` that need no model, from a run's scores of all test mentions."""
+def measure_scores(scores: Sequence[Scored], corpus: nb.retrieval.Corpus) -> list[Any]:
+    """The columns of `measure` that need no model, from scores of all test mentions.
+
+    `scores` has one part of each world, as `runs.kept_scores` gives them.
+    """
     problems = []
-    for part, rows in zip(scores, _looked_at(corpus), strict=True):
-        inside = np.searchsorted(part.rows, rows)
-        some = Scored(np.arange(len(rows)), part.first, part.scores[inside])
+    looked_at = bias.measured_rows(corpus, "test", linking.MEASURED)
+    for part, rows in zip(scores, looked_at, strict=True):
+        inside = {row: place for place, row in enumerate(part.rows.tolist())}
+        places = [inside[row] for row in rows.tolist()]
+        some = Scored(np.arange(len(rows)), part.first, part.scores[places])
         problems.append(bias.world_problem([some], corpus, "test", rows)[0])
     return bias.score_moments(problems, _kinds())
 
@@ -54,10 +59,6 @@ def measure_scores(scores: Iterable[Scored], corpus: nb.retrieval.Corpus) -> lis
 def _kinds() -> bias.Kinds:
     exact = {kind: linking.EXACT[kind] for kind in KINDS}
     return bias.Kinds(exact, {}, linking.MEASURED, draws=0)
-
-
-def _looked_at(corpus: nb.retrieval.Corpus) -> list[np.ndarray]:
-    return bias.measured_rows(corpus, "test", linking.MEASURED)
 
 
 def main(
@@ -74,32 +75,29 @@ def main(
 ) -> None:
     """Measure what has a checkpoint in the folder, and the untrained models.
 
-    Ten minutes a model on two cores, without parameters seconds. What is measured is not measured
-    again.
+    Ten minutes a model on two cores. Without parameters it is the end of each run alone, seconds
+    where its scores are kept. What is measured is not measured again.
     """
     say = Console(stderr=True).print
     encoder = nb.text.minilm(max_tokens=setup.TOKENS)
     corpus = nb.retrieval.corpus(nb.data.entity_linking(), encoder, learn=True)
-    for cell in setup.FULL.cells:
-        if (only and cell.label not in only) or not runs.is_done(work, cell):
+    for cell in setup.cells_of(only) if only else setup.FULL.cells:
+        if not runs.is_done(work, cell):
             continue
         folder, found = runs.folder_of(work, cell), runs.trained(corpus, setup.FULL, cell, work)
         last = int(found.steps[-1])
         if not parameters:
-            if _read(folder / "moments.csv").empty:
-                path = folder / "scores_test.npz"
-                rows = measure_scores(runs.kept_scores(found.model, corpus["test"], path), corpus)
-                table = pd.DataFrame([{"step": last} | row for row in rows])
-                _write(folder / "moments.csv", table)
+            if not has_step(_read(folder / "moments.csv"), last):
+                say(f"{cell.label}, score space")
+                kept = runs.kept_scores(found.model, corpus, "test", folder)
+                _add(folder / "moments.csv", last, measure_scores(kept.parts, corpus))
             continue
         models = {(folder, at): functools.partial(found.at, at) for at in step or [last]}
         begin = work / f"{UNTRAINED}_{cell.score}", 0
         for (place, at), model in {begin: lambda c=cell: _untrained(corpus, c), **models}.items():
-            done = whole(_read(place / "moments.csv"))
-            if done.empty or at not in set(done["step"]):
+            if not has_step(_read(place / "moments.csv"), at, "parameter_relative_bias"):
                 say(f"{place.name}, step {at}")
-                new = pd.DataFrame([{"step": at} | row for row in measure(model(), corpus)])
-                _write(place / "moments.csv", pd.concat([done, new]).sort_values("step"))
+                _add(place / "moments.csv", at, measure(model(), corpus))
         if not (folder / "pooled.csv").is_file():
             say(f"{cell.label}, candidates that a batch shares")
             best = np.load(folder / "candidates.npz", allow_pickle=False)["test labels"]
@@ -118,10 +116,20 @@ def _read(path: pathlib.Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
-def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows that were measured over parameters, too."""
-    column = "parameter_relative_bias"
-    return table.dropna(subset=[column]) if column in table else table[:0]
+def has_step(table: pd.DataFrame, step: int, column: str = "relative_bias") -> bool:
+    """Whether a column of that step was measured."""
+    return column in table and bool(table[column][table["step"] == step].notna().any())
+
+
+def with_step(table: pd.DataFrame, step: int, rows: list[Any]) -> pd.DataFrame:
+    """The table with these rows of that step, in place of what it had of it."""
+    others = table[table["step"] != step] if len(table) else table
+    new = pd.DataFrame([{"step": step} | row for row in rows])
+    return pd.concat([others, new]).sort_values("step", kind="stable")
+
+
+def _add(path: pathlib.Path, step: int, rows: list[Any]) -> None:
+    _write(path, with_step(_read(path), step, rows))
 
 
 def _write(path: pathlib.Path, table: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Table, read, where
-from analysis.linking.trained.kinds import AND, FROZEN, OWN
+from analysis.linking.trained.kinds import AND, FROZEN, OWN, beside
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parents[1] / "points"
@@ -40,9 +40,8 @@ def rows_of(recall: Table) -> dict[tuple[str, str], str]:
         names[key] = f"{SCORES[score]} {key[1]}, {STAGES[stage]}"
     for score, kind in there:
         if AND in score:
-            *encoders, rest = score.split(AND)
-            both = " and ".join(SCORES[name] for name in encoders)
-            names[score, kind] = f"{both} {kind}, added to {rest.replace(',', ' and')}"
+            encoders = " and ".join(SCORES[name] for name in score.split(AND)[:-1])
+            names[score, kind] = f"{encoders} {kind}, with {beside(score)}"
     return {key: name for key, name in BESIDES.items() if key in there} | names
 
 
@@ -104,11 +103,10 @@ def finding(shown: Table) -> str:
     )
     second = [value for key, value in first.items() if " + " in key[0]]
     said += f", both stages {100 * max(second):.0f} %" if second else ""
-    added = {key[0]: value for key, value in first.items() if AND in key[0]}
-    if added:
-        most = max(added, key=added.__getitem__)
-        rest = most.rsplit(AND, 1)[1].replace(",", " and")
-        said += f"\nadded to {rest} {100 * added[most]:.0f} %"
+    added = {key: value for key, value in first.items() if AND in key[0]}
+    for rest in dict.fromkeys(beside(key[0]) for key in added):
+        most = max(value for key, value in added.items() if beside(key[0]) == rest)
+        said += f"\n{'' if rest == 'words' else 'and '}with {rest} {100 * most:.0f} %"
     return f"{said} (95 % intervals over mentions)"
 
 

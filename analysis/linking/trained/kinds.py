@@ -8,3 +8,8 @@ OWN = {"random": "random", "mixed": "mixed-50", "hard": "hard"}
 FROZEN = pathlib.Path(__file__).parents[1] / "results" / "scatter.csv"
 #: Between the names of what was added up: "dual & words".
 AND = " & "
+
+
+def beside(score: str) -> str:
+    """What was added to the encoders of a sum, as a figure says it."""
+    return score.rsplit(AND, 1)[1].replace(",", " and")

@@ -35,8 +35,7 @@ def named(score: str, negatives: str) -> str:
     if AND not in score:
         return f"{NAMES[score]} {negatives}"
     *encoders, rest = score.split(AND)
-    kinds = negatives.split("/")
-    kinds *= len(encoders) if len(kinds) == 1 else 1
+    kinds = negatives.split("/") if "/" in negatives else [negatives] * len(encoders)
     each = [f"{NAMES[a]} {b}" for a, b in zip(encoders, kinds, strict=True)]
     return AND.join([*each, rest])
 

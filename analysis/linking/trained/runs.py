@@ -11,8 +11,8 @@ import json
 import pathlib
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ from analysis.linking.trained import setup, tables
 from analysis.linking.trained.setup import Cell, Design
 from nce_bias._files import replacing
 from nce_bias.retrieval.ranking import ranked
+from nce_bias.retrieval.training import digest
 
 #: Seconds on two quiet cores: a step without and with mined entities, a mining, ranking.
 STEP = {"in-batch": 1.8}
@@ -119,12 +120,11 @@ def run(
     ranks: dict[str, Any] = {}
     candidates: dict[str, Any] = {}
     for split in setup.HELD_OUT:
-        began = time.monotonic()
-        scores = kept_scores(found.model, corpus[split], folder / f"scores_{split}.npz")
-        best = ranked(scores, corpus[split], setup.CANDIDATES)
+        kept = kept_scores(found.model, corpus, split, folder)
+        best = ranked(kept.parts, corpus[split], setup.CANDIDATES)
         ranks[split] = best.ranks.astype(np.int32)
         candidates |= {f"{split} {name}": part for name, part in best._asdict().items()}
-        seconds[f"ranking {split}"] = time.monotonic() - began
+        seconds[f"ranking {split}"] = kept.seconds
         hits = ", ".join(f"@{k} {100 * np.mean(ranks[split] <= k):.1f}" for k in setup.AT)
         say(f"  {cell.label}: {split} {hits}, ranked in {seconds[f'ranking {split}']:.0f} s")
     _save(folder / "candidates.npz", candidates)
@@ -145,30 +145,71 @@ def run(
         file.write(json.dumps(about, indent=1).encode())
 
 
+class Kept(NamedTuple):
+    """Scores of a run: one part of each world, and how long they took."""
+
+    parts: list[nb.retrieval.Scored]
+    seconds: float
+
+
 def kept_scores(
-    model: nb.retrieval.EncoderRetriever, mentions: nb.retrieval.Mentions, path: pathlib.Path
-) -> Iterator[nb.retrieval.Scored]:
-    """Scores of a run against all entities of each world, computed once and kept."""
-    firsts = mentions.spans[:, 0]
-    rows = {first: np.flatnonzero(firsts == first) for first in np.unique(firsts).tolist()}
-    if not path.is_file():
-        found = gathered(nb.retrieval.world_scores(model, mentions, progress=True), rows)
-        _save(path, {str(first): part for first, part in found.items()})
+    model: nb.retrieval.EncoderRetriever,
+    corpus: nb.retrieval.Corpus,
+    split: str,
+    folder: pathlib.Path,
+) -> Kept:
+    """Scores against all entities of each world, computed once and kept in a run's folder.
+
+    They are those of this model: of another one's nothing is taken.
+    """
+    path, name = folder / f"scores_{split}.npz", digest(model)
+    mentions = corpus[split]
+    worlds = by_world(mentions.spans)
+    if not path.is_file() or _model_of(path) != name:
+        began = time.monotonic()
+        found = gathered(nb.retrieval.world_scores(model, mentions, progress=True), worlds)
+        arrays = {str(first): scores for first, scores in found.items()}
+        took = time.monotonic() - began
+        _save(path, arrays | {"model": np.array(name), "seconds": np.array(took)})
     with np.load(path, allow_pickle=False) as file:
-        for first, inside in rows.items():
-            yield nb.retrieval.Scored(inside, first, file[str(first)])
+        parts = [nb.retrieval.Scored(rows, k, file[str(k)]) for k, rows in worlds.items()]
+        return Kept(parts, float(file["seconds"]))
+
+
+def _model_of(path: pathlib.Path) -> str:
+    with np.load(path, allow_pickle=False) as file:
+        return str(file["model"])
+
+
+def by_world(spans: Int[np.ndarray, "n 2"]) -> dict[int, Int[np.ndarray, " m"]]:
+    """Mentions of each world, by its first entity; worlds and mentions in order."""
+    firsts = spans[:, 0]
+    return {first: np.flatnonzero(firsts == first) for first in np.unique(firsts).tolist()}
 
 
 def gathered(
-    parts: Iterable[nb.retrieval.Scored], rows: dict[int, Int[np.ndarray, " n"]]
+    parts: Iterable[nb.retrieval.Scored], worlds: dict[int, Int[np.ndarray, " m"]]
 ) -> dict[int, Float[np.ndarray, "n V"]]:
-    """Scores of the mentions of each world, in the order of `rows`; nan where there are none."""
+    """Scores of the mentions of each world, in their order, from parts in any order.
+
+    Raises
+    ------
+    ValueError
+        For a mention without scores.
+    """
     found: dict[int, np.ndarray] = {}
-    for some in parts:
-        inside, width = rows[some.first], some.scores.shape[1]
-        matrix = found.setdefault(some.first, np.full((len(inside), width), np.nan, np.float32))
-        matrix[np.searchsorted(inside, some.rows)] = some.scores
-    return found
+    for part in parts:
+        inside, width = worlds[part.first], part.scores.shape[1]
+        if part.first not in found:
+            found[part.first] = np.full((len(inside), width), np.nan, np.float32)
+        found[part.first][np.searchsorted(inside, part.rows)] = part.scores
+    missing = sum(
+        int(np.isnan(found[first]).any(axis=1).sum()) if first in found else len(rows)
+        for first, rows in worlds.items()
+    )
+    if missing:
+        raise ValueError(f"scores: {missing} mentions have none, expected some of every one")
+    return {first: found[first] for first in worlds}
 
 
 def _save(path: pathlib.Path, arrays: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -125,3 +126,18 @@ STAGES = {
 }
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 FULL = Design(SCORES, tuple(NEGATIVES), seeds=1, plan=EncoderConfig())
+
+
+def cells_of(labels: Sequence[str]) -> list[Cell]:
+    """The runs of these names, each once, in the order of the design.
+
+    Raises
+    ------
+    ValueError
+        For a name of no run.
+    """
+    by_label = {cell.label: cell for cell in FULL.cells}
+    for label in labels:
+        if label not in by_label:
+            raise ValueError(f"no run {label!r}; there are: {', '.join(by_label)}")
+    return [cell for label, cell in by_label.items() if label in labels]

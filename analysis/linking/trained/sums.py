@@ -8,14 +8,16 @@ which the golds of the validation mentions are likeliest,
     L(w) = mean_x [ log Σ_y exp(w . f(x, y)) - w . f(x, gold) ],
     ∇L(w) = mean_x [ E_{p_w} f(x, y) - f(x, gold) ],
 
-which is convex in w: the minimum that BFGS finds is the one there is, unless a combination of
-scores is the same for all entities of every world. Test worlds are ranked with these weights; no
+which is convex in w: where BFGS finds the slope 0, nothing is lower. There is such a place unless
+some weights put every gold above all other entities; it is the only one unless a combination of
+scores is the same for all entities of each mention. Test worlds are ranked with these weights; no
 test gold is looked at before.
 
 Of each mention and entity are added:
 
 * the score of a trained encoder, and of another one where two are named;
-* **words**: BM25, title ten times, and whether the title is the mention's text;
+* **words**: BM25, title ten times, and whether the title is the mention's text, small letters and
+  without a plural;
 * **counts**: log(1 + how often tagged text has the entity), which is known of a language's words,
   not of a new world: a zero-shot system does not have it.
 
@@ -50,6 +52,7 @@ from nce_bias.retrieval.ranking import gold_ranks
 WORDS = ("bm25", "title")
 SUMS = {"words": WORDS, "words, counts": (*WORDS, "counts")}
 
+SLOPE = 1e-3  # of the mean loss, in units of a score's spread
 Fits = dict[str, dict[str, float]]
 
 
@@ -72,30 +75,34 @@ class World(NamedTuple):
 
 
 def titles(data: nb.data.EntityLinking, split: str) -> Iterator[Scored]:
-    """1 where the title of an entity is the text of the mention, else 0."""
+    """1 where the title of an entity is the text of the mention, as `title` has both, else 0."""
     names = np.array([title(entity.title) for entity in data.entities])
-    mentions, spans = data.mentions[split], data.candidates(split)
-    for row, (first, end) in enumerate(spans.tolist()):
-        same = names[first:end] == title(mentions[row].text)
-        yield Scored(np.array([row]), first, same[None].astype(np.float32))
+    texts = np.array([title(mention.text) for mention in data.mentions[split]])
+    for first, end, rows in _worlds(data, split):
+        yield Scored(rows, first, (names[first:end] == texts[rows, None]).astype(np.float32))
 
 
 def counts(data: nb.data.EntityLinking, split: str) -> Iterator[Scored]:
     """Log of how often each entity is used, whatever the mention."""
     known = np.log(data.smoothed_counts()).astype(np.float32)
-    for row, (first, end) in enumerate(data.candidates(split).tolist()):
-        yield Scored(np.array([row]), first, known[None, first:end])
+    for first, end, rows in _worlds(data, split):
+        yield Scored(rows, first, np.broadcast_to(known[first:end], (len(rows), end - first)))
+
+
+def _worlds(data: nb.data.EntityLinking, split: str) -> list[tuple[int, int, np.ndarray]]:
+    """First and one-past-last entity of each world, and its mentions."""
+    spans = data.candidates(split)
+    return [(k, int(spans[rows[0], 1]), rows) for k, rows in runs.by_world(spans).items()]
 
 
 def worlds(
-    data: nb.data.EntityLinking, split: str, parts: Iterable[Iterable[Scored]]
+    data: nb.data.EntityLinking, split: str, sources: Iterable[Iterable[Scored]]
 ) -> list[World]:
     """Scores of k sources, gathered world by world; each has its mentions in any order."""
-    firsts, labels = data.candidates(split)[:, 0], data.labels(split)
-    rows = {first: np.flatnonzero(firsts == first) for first in np.unique(firsts).tolist()}
-    filled = [runs.gathered(part, rows) for part in parts]
+    labels, rows = data.labels(split), runs.by_world(data.candidates(split))
+    filled = [runs.gathered(source, rows) for source in sources]
     return [
-        World(inside, labels[inside] - first, np.stack([part[first] for part in filled]))
+        World(inside, labels[inside] - first, np.stack([one[first] for one in filled]))
         for first, inside in rows.items()
     ]
 
@@ -126,16 +133,32 @@ def loss(
 
 
 def likeliest(some: list[World]) -> Float[np.ndarray, " k"]:
-    """The weights under which the golds of these worlds are likeliest."""
+    """The weights under which the golds of these worlds are likeliest.
+
+    Raises
+    ------
+    ValueError
+        For a score that is the same everywhere, and where no weights are the likeliest.
+    """
     parts = range(len(some[0].parts))
     # in units of its spread each score has a weight of one size
     spread = np.array([np.mean([world.parts[k].std() for world in some]) for k in parts])
+    if not (spread > 0).all():
+        same = ", ".join(str(k) for k in parts if not spread[k] > 0)
+        raise ValueError(f"scores {same} are the same everywhere, expected some that differ")
 
     def scaled(weights: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = loss(weights / spread, some)
         return value, gradient / spread
 
     found = scipy.optimize.minimize(scaled, np.ones(len(spread)), jac=True, method="BFGS")
+    # BFGS stops at slopes of 1e-5, or a little above where rounding lets it find nothing lower;
+    # a loss of about 0 is that of golds above all others, which falls for ever
+    if np.abs(found.jac).max() > SLOPE or found.fun < SLOPE:
+        raise ValueError(
+            f"golds have no likeliest weights: {found.message} Loss {found.fun:.3g}, slope "
+            f"{np.abs(found.jac).max():.3g}; more mentions, or fewer scores, would."
+        )
     return found.x / spread
 
 
@@ -164,39 +187,51 @@ def measure(
     cells: Sequence[Cell],
     work: pathlib.Path,
 ) -> tuple[Fits, dict[str, Int[np.ndarray, " n"]]]:
-    """Weights of each sum, and ranks of both splits with them."""
+    """Weights of each sum, from the validation worlds, and ranks of both splits with them."""
     encoders = [cell.label for cell in cells]
     names = [*encoders, *WORDS, "counts"]
-    sums = {name: (*encoders, *parts) for name, parts in SUMS.items()}
     models = [runs.trained(corpus, setup.FULL, cell, work).model for cell in cells]
-    fits: Fits = {}
-    found = {}
-    for split in setup.HELD_OUT:  # the validation worlds come first
-        sources = [
-            runs.kept_scores(
-                model, corpus[split], runs.folder_of(work, cell) / f"scores_{split}.npz"
-            )
+
+    def scored(split: str) -> list[World]:
+        sources: list[Iterable[Scored]] = [
+            runs.kept_scores(model, corpus, split, runs.folder_of(work, cell)).parts
             for cell, model in zip(cells, models, strict=True)
         ]
-        bm25 = Bm25(titles=max(TITLES.values())).scores(data, split)
-        some = worlds(data, split, [*sources, bm25, titles(data, split), counts(data, split)])
-        fits = fits or chosen(some, names, sums)
+        bm25 = Bm25(titles=TITLES["title ten times"]).scores(data, split)
+        return worlds(data, split, [*sources, bm25, titles(data, split), counts(data, split)])
+
+    validation = scored("val")
+    sums = {name: (*encoders, *parts) for name, parts in SUMS.items()}
+    fits = chosen(validation, names, sums)
+
+    def ranked(split: str, some: list[World]) -> dict[str, np.ndarray]:
+        found = {}
         for name, weights in fits.items():
             each = np.array([weights.get(part, 0.0) for part in names])
             found[f"{split} {name}"] = ranks(each, some).astype(np.int32)
-    return fits, found
+        return found
+
+    return fits, ranked("val", validation) | ranked("test", scored("test"))
 
 
 def main(
     work: Annotated[pathlib.Path, typer.Option(help="A folder of finished runs.")],
-    only: Annotated[list[str], typer.Option(help='A run, such as "dual hard 0"; or two.')],
+    only: Annotated[list[str], typer.Option(help='A run, such as "dual hard 0"; may be repeated.')],
 ) -> None:
     """Add words and counts to the scores of one encoder, or of several."""
-    cells = [next(cell for cell in setup.FULL.cells if cell.label == label) for label in only]
+    say = Console(stderr=True).print
+    try:
+        cells = setup.cells_of(only)
+    except ValueError as error:
+        say(str(error))
+        raise typer.Exit(2) from None
+    for cell in cells:
+        if not runs.is_done(work, cell):
+            say(f'{cell.label} is not done: full --work {work} --only "{cell.label}" trains it.')
+            raise typer.Exit(2)
     data = nb.data.entity_linking()
     corpus = nb.retrieval.corpus(data, nb.text.minilm(max_tokens=setup.TOKENS), learn=True)
     fits, found = measure(corpus, data, cells, work)
-    say = Console(stderr=True).print
     for name, weights in fits.items():
         for split in setup.HELD_OUT:
             hits = ", ".join(

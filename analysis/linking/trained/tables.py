@@ -79,19 +79,16 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
     return found | {kind: np.stack(some) for kind, some in by_kind.items()}
 
 
-def sums(out: pathlib.Path = RESULTS) -> dict[pathlib.Path, dict[str, tuple[Key, Key]]]:
-    """Of each folder of sums the name of each one: its key, and that of its first encoder alone."""
+def sums(out: pathlib.Path = RESULTS) -> dict[pathlib.Path, dict[str, tuple[Key, list[Key]]]]:
+    """Of each folder of sums the name of each one: its key, and those of its encoders alone."""
     found = {}
     for path in sorted(out.glob("sum_*/about.json")):
         about = json.loads(path.read_text())
-        scores = [run["score"] for run in about["runs"]]
-        kinds = [run["negatives"] for run in about["runs"]]
+        encoders = [(run["score"], run["negatives"]) for run in about["runs"]]
+        scores, kinds = zip(*encoders, strict=True)
+        negatives = kinds[0] if len(set(kinds)) == 1 else "/".join(kinds)
         found[path.parent] = {
-            name: (
-                (AND.join([*scores, name]), "/".join(dict.fromkeys(kinds))),
-                (scores[0], kinds[0]),
-            )
-            for name in about["weights"]
+            name: ((AND.join([*scores, name]), negatives), encoders) for name in about["weights"]
         }
     return found
 
@@ -163,7 +160,7 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
             "differences": differences(
                 found["test"],
                 worlds["test"],
-                [pair for names in sums(source).values() for pair in names.values()],
+                _with_encoders(source),
             ),
             "categories": linking.categories(found["test"], data),
             "two_stages": two_stages(worlds, source),
@@ -179,6 +176,19 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
         source=data.source,
         licence=data.licence,
     )
+
+
+def _with_encoders(out: pathlib.Path) -> list[tuple[Key, Key]]:
+    """Each sum beside each of its encoders, where that is kept."""
+    there = {(cell.score, cell.negatives) for cell in kept(out)}
+    pairs = [
+        (key, encoder)
+        for names in sums(out).values()
+        for key, encoders in names.values()
+        for encoder in encoders
+        if encoder in there
+    ]
+    return list(dict.fromkeys(pairs))
 
 
 def keep_all(work: pathlib.Path, out: pathlib.Path = RESULTS) -> None:
