@@ -163,6 +163,86 @@ def test_what_is_said_of_the_bias_as_som_learns():
     assert before["hard"] > before["random"] and after["hard"] < after["random"]
 
 
+def test_what_is_said_of_the_bias_of_multi():
+    """Its order does not turn, training doubles it, and in score space it is DUAL's."""
+    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    over = found["parameter_relative_bias"]
+    said = {
+        ("untrained_multi8", "hard"): 1 / 3,
+        ("untrained_multi8", "random"): 4 / 9,
+        ("multi8_hard_0", "hard"): 2 / 3,
+        ("multi8_hard_0", "random"): 4 / 5,
+    }
+    for key, share in said.items():
+        assert abs(over[key] - share) < 1 / 50
+    for kind in ("random", "hard"):
+        assert 1.8 < over["multi8_hard_0", kind] / over["untrained_multi8", kind] < 2.2
+        own, dual = found.loc["multi8_hard_0", kind], found.loc["dual_hard_0", kind]
+        error = np.hypot(own["relative_bias_error"], 0.03)  # DUAL's was kept without one
+        assert abs(own["relative_bias"] - dual["relative_bias"]) < 1.96 * error
+
+
+def test_what_is_said_of_som_trained_with_random_negatives():
+    """Half the bias of hard ones, as they cover more; and below DUAL as with hard ones."""
+    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    random, hard = (found.loc[f"som_{kind}_0", "hard"] for kind in ("random", "hard"))
+    spread = np.hypot(random["relative_bias_error"], hard["relative_bias_error"])
+    assert hard["relative_bias"] - random["relative_bias"] > 1.96 * spread
+    for row, bias, mass in ((random, 0.11, 0.89), (hard, 0.20, 0.79)):
+        assert round(row["relative_bias"], 2) == bias and round(row["coverage"], 2) == mass
+    below = [between("som", kind, "dual", kind)["recall@1"] for kind in ("random", "hard")]
+    assert [round(100 * row["value"], 1) for row in below] == [-1.6, -1.6]
+    assert all(row["high"] < 0 for row in below)
+
+
+def between(score, kind, minus, minus_kind):
+    """Rows of the table of differences, by metric."""
+    found = where(pd.read_csv(tables.RESULTS / "differences.csv"), average="micro", score=score)
+    found = where(found, negatives=kind, minus_score=minus, minus_negatives=minus_kind)
+    return {row["metric"]: row for row in found.to_dict("records")}
+
+
+@pytest.mark.parametrize(("score", "points"), [("dual", 1.7), ("som", 1.7), ("multi8", 1.8)])
+def test_hard_negatives_win_the_same_with_every_score(score, points):
+    rows = between(score, "hard", score, "random")
+    assert round(100 * rows["recall@1"]["value"], 1) == points and rows["recall@1"]["low"] > 0
+    for metric in ("recall@8", "recall@64"):
+        assert rows[metric]["low"] < 0 < rows[metric]["high"]
+
+
+@pytest.mark.parametrize("kind", ["random", "hard"])
+def test_multi_is_no_better_and_no_worse_than_dual(kind):
+    for metric in DEPTHS:
+        row = between("multi8", kind, "dual", kind)[metric]
+        assert abs(row["value"]) < 0.0035 and row["low"] < 0 < row["high"]
+
+
+def test_what_is_said_of_sums():
+    """Titles win a point at the very top; counts and a second encoder next to nothing."""
+    words = between("multi8 & words", "hard", "multi8", "hard")
+    assert [round(100 * words["recall@1"][k], 1) for k in ("value", "low", "high")] == [
+        1.0,
+        0.4,
+        1.6,
+    ]
+    both = between("multi8 & words, counts", "hard", "multi8", "hard")
+    for metric in ("recall@8", "recall@64"):
+        for rows in (words, both):
+            assert rows[metric]["low"] < 0 < rows[metric]["high"] + 5e-4
+    more = value("multi8 & words, counts", "hard", "recall@1")["value"]
+    assert 0.002 < more - value("multi8 & words", "hard", "recall@1")["value"] < 0.0035
+    one, two = (
+        json.loads((folder / "about.json").read_text())["weights"]
+        for folder in sorted(tables.sums(), key=lambda folder: len(folder.name))
+    )
+    assert one["words"]["bm25"] < 0
+    assert round(one["words"]["title"], 1) == 1.2 and round(one["words"]["multi8 hard 0"], 1) == 1.3
+    for weights in two.values():
+        assert weights["som random 0"] < 0.1 * weights["multi8 hard 0"]
+    added = RECALL[RECALL["score"].str.contains(" & ") & (RECALL["split"] == "test")]
+    assert where(added, metric="recall@1", average="micro")["value"].max() < 0.69
+
+
 def test_what_is_said_of_the_law_that_a_batch_shares():
     """Three fifths, three times as much as of a world's own; the order is that of DUAL's recall."""
     found = pd.read_csv(tables.RESULTS / "pooled.csv").set_index(["run", "kind"])
@@ -181,7 +261,9 @@ def test_what_is_said_of_bias_and_recall():
     found = where(pd.read_csv(tables.RESULTS / "correlation.csv"), metric="recall@1")
     assert len(found) == 4 and (found["low"] < 0).all() and (found["high"] > 0).all()
     assert (found["spearman"] < 0).all()
-    ours = pd.read_csv(tables.RESULTS / "scatter.csv").set_index("score")
+    ours = where(pd.read_csv(tables.RESULTS / "scatter.csv"), negatives="hard").set_index("score")
+    for column in ("relative_bias", "recall@1"):
+        assert ours[column]["som"] < ours[column]["multi8"] < ours[column]["dual"]
     frozen = where(pd.read_csv(kinds.FROZEN), negatives="hard")
     bias = frozen["relative_bias"]
     assert bias.min() < ours["relative_bias"]["som"] < bias.max()

@@ -163,9 +163,12 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
 
 
 def along(moments: Table) -> tuple[str, str]:
-    """The run of which most was measured over parameters, too, and its untrained model."""
+    """The run of which most was measured over parameters, too, and its untrained model.
+
+    Of equal ones the last.
+    """
     counts = moments[moments["step"] > 0].groupby("run")["parameter_relative_bias"].count()
-    run = str(counts.idxmax())
+    run = str(counts[counts == counts.max()].index[-1])
     return run, f"untrained_{run.split('_')[0]}"
 
 
