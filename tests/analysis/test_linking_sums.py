@@ -3,6 +3,7 @@
 import json
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -157,8 +158,9 @@ def test_scores_of_a_run_are_computed_once(tmp_path, monkeypatch):
         yield Scored(np.array([1]), 0, np.array([[7.0, 8.0]], np.float32))
 
     monkeypatch.setattr(nb.retrieval, "world_scores", scored)
-    corpus = {"val": SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))}
-    one, other = np.zeros(2), np.ones(2)
+    corpus: Any = {"val": SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))}
+    one: Any = np.zeros(2)
+    other: Any = np.ones(2)
     first, again = (runs.kept_scores(one, corpus, "val", tmp_path) for _ in range(2))
     assert len(asked) == 1 and first.seconds == again.seconds > 0
     for kept in (first, again):
@@ -211,7 +213,8 @@ def measured(turn, monkeypatch, tmp_path):
     monkeypatch.setattr(
         runs, "trained", lambda corpus, design, cell, work: SimpleNamespace(model=cell.score)
     )
-    fits, ranks = sums.measure(None, data, cells, tmp_path)
+    nothing: Any = None  # the scores are there
+    fits, ranks = sums.measure(nothing, data, cells, tmp_path)
     return data, scores, fits, ranks
 
 

@@ -25,6 +25,7 @@ import typer
 from rich.console import Console
 
 import nce_bias as nb
+from analysis.frames import Table
 from analysis.linking import bias
 from analysis.linking import setup as linking
 from analysis.linking.trained import pooled, runs, setup
@@ -112,16 +113,16 @@ def _untrained(corpus: nb.retrieval.Corpus, cell: setup.Cell) -> nb.retrieval.En
     )
 
 
-def _read(path: pathlib.Path) -> pd.DataFrame:
+def _read(path: pathlib.Path) -> Table:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame()
 
 
-def has_step(table: pd.DataFrame, step: int, column: str = "relative_bias") -> bool:
+def has_step(table: Table, step: int, column: str = "relative_bias") -> bool:
     """Whether a column of that step was measured."""
     return column in table and bool(table[column][table["step"] == step].notna().any())
 
 
-def with_step(table: pd.DataFrame, step: int, rows: list[Any]) -> pd.DataFrame:
+def with_step(table: Table, step: int, rows: list[Any]) -> Table:
     """The table with these rows of that step, in place of what it had of it."""
     others = table[table["step"] != step] if len(table) else table
     new = pd.DataFrame([{"step": step} | row for row in rows])
@@ -132,7 +133,7 @@ def _add(path: pathlib.Path, step: int, rows: list[Any]) -> None:
     _write(path, with_step(_read(path), step, rows))
 
 
-def _write(path: pathlib.Path, table: pd.DataFrame) -> None:
+def _write(path: pathlib.Path, table: Table) -> None:
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as file:
         table.to_csv(file, index=False)

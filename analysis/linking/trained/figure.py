@@ -104,9 +104,11 @@ def finding(shown: Table) -> str:
     second = [value for key, value in first.items() if " + " in key[0]]
     said += f", both stages {100 * max(second):.0f} %" if second else ""
     added = {key: value for key, value in first.items() if AND in key[0]}
+    parts = []
     for rest in dict.fromkeys(beside(key[0]) for key in added):
         most = max(value for key, value in added.items() if beside(key[0]) == rest)
-        said += f"\n{'' if rest == 'words' else 'and '}with {rest} {100 * most:.0f} %"
+        parts.append(f"with {rest} added {100 * most:.1f} %")
+    said += f"\n{', '.join(parts)}" if parts else ""
     return f"{said} (95 % intervals over mentions)"
 
 
@@ -132,11 +134,11 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
                         some["step"], some[column], spread, fmt="none", ecolor=line.get_color(),
                         capsize=2, linewidth=0.9,
                     )  # fmt: skip
+            ax.set_ylim(bottom=0)
             plot.direct_labels(lines, {kind: kind for kind in MEASURED})
             ax.set_title(title)
             ax.set_xlabel("steps trained")
             ax.set_ylabel("relative bias of the gradient, exact")
-            ax.set_ylim(bottom=0)
         last = axes.flat[2]
         for table, filled in ((frozen, False), (scatter, True)):
             for kind in OWN:
@@ -156,7 +158,8 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         last.set_xlabel("relative bias at the end, score space")
         last.set_ylabel("recall@1 on the test worlds (%)")
         last.set_xlim(left=0)
-        last.legend(loc="upper right", fontsize="x-small")
+        # between the frozen heads and the trained encoders
+        last.legend(loc="upper right", bbox_to_anchor=(1.0, 0.8), fontsize="x-small")
         name, kind = run.removesuffix("_0").split("_")
         plot.finding(fig, bias_finding(steps, SCORES[name], kind), fontsize=9)
     return plot.save(fig, out / "linking_trained_bias.png")
