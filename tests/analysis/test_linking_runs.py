@@ -1,6 +1,7 @@
 """`analysis/linking`: its set-up, a small set of runs, and tables by hand."""
 
 import pathlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -165,6 +166,32 @@ def test_a_trained_encoder_is_measured_at_its_last_layer(
     assert set(found) - set(alone) == {name for name in found if name.startswith("parameter_")}
     for column, values in alone.items():
         assert values == pytest.approx(found[column], rel=1e-5, abs=1e-9)
+
+
+def test_scores_of_a_run_are_computed_once(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept in the order of the file, whatever the order they come in; another model's are not."""
+    asked = []
+
+    def scored(model: Any, mentions: Any, *, progress: bool) -> Any:
+        asked.append(model)
+        yield nb.retrieval.Scored(
+            np.array([2, 0]), 5, np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+        )
+        yield nb.retrieval.Scored(np.array([1]), 0, np.array([[7.0, 8.0]], np.float32))
+
+    monkeypatch.setattr(nb.retrieval, "world_scores", scored)
+    corpus: Any = {"val": SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))}
+    one: Any = np.zeros(2)
+    other: Any = np.ones(2)
+    first, again = (trained_runs.kept_scores(one, corpus, "val", tmp_path) for _ in range(2))
+    assert len(asked) == 1 and first.seconds == again.seconds > 0
+    for kept in (first, again):
+        found = [(part.first, part.rows.tolist(), part.scores.tolist()) for part in kept.parts]
+        assert found == [(0, [1], [[7, 8]]), (5, [0, 2], [[4, 5, 6], [1, 2, 3]])]
+    trained_runs.kept_scores(other, corpus, "val", tmp_path)
+    assert len(asked) == 2 and asked[1] is other
 
 
 def test_what_was_measured_of_a_step_is_known_and_replaced() -> None:

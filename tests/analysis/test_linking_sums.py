@@ -11,7 +11,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import nce_bias as nb
 from analysis.frames import where
 from analysis.linking.trained import page, runs, setup, sums, tables
 from analysis.linking.trained.sums import World
@@ -146,28 +145,6 @@ def test_each_sum_has_its_own_parts():
     np.testing.assert_allclose(list(fits["all"].values()), whole, rtol=1e-6)
     apart = [w._replace(parts=w.parts[[2, 0]]) for w in some]
     np.testing.assert_allclose(list(fits["two"].values()), sums.likeliest(apart), rtol=1e-6)
-
-
-def test_scores_of_a_run_are_computed_once(tmp_path, monkeypatch):
-    """Kept in the order of the file, whatever the order they come in; another model's are not."""
-    asked = []
-
-    def scored(model, mentions, *, progress):
-        asked.append(model)
-        yield Scored(np.array([2, 0]), 5, np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32))
-        yield Scored(np.array([1]), 0, np.array([[7.0, 8.0]], np.float32))
-
-    monkeypatch.setattr(nb.retrieval, "world_scores", scored)
-    corpus: Any = {"val": SimpleNamespace(spans=np.array([[5, 8], [0, 2], [5, 8]]))}
-    one: Any = np.zeros(2)
-    other: Any = np.ones(2)
-    first, again = (runs.kept_scores(one, corpus, "val", tmp_path) for _ in range(2))
-    assert len(asked) == 1 and first.seconds == again.seconds > 0
-    for kept in (first, again):
-        found = [(part.first, part.rows.tolist(), part.scores.tolist()) for part in kept.parts]
-        assert found == [(0, [1], [[7, 8]]), (5, [0, 2], [[4, 5, 6], [1, 2, 3]])]
-    runs.kept_scores(other, corpus, "val", tmp_path)
-    assert len(asked) == 2 and asked[1] is other
 
 
 WORDS = ("bank", "shore", "lake", "pond", "river", "canal")

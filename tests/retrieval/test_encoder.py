@@ -11,7 +11,7 @@ import pytest
 
 import nce_bias as nb
 from nce_bias.retrieval import encoder as encoder_module
-from nce_bias.retrieval import pool
+from nce_bias.retrieval import pool, ranking
 from nce_bias.retrieval.mining import Mined
 from nce_bias.retrieval.tokens import packed
 from nce_bias.text.bert import Dropout, Form, states
@@ -298,6 +298,10 @@ def test_it_ranks_and_is_mined_from(bert_corpus: nb.retrieval.Corpus) -> None:
     assert (ranked.labels == first + np.argsort(-scores, axis=1)[:, :5]).all()
     gold = scores[np.arange(len(scores)), mentions.labels - first]
     assert (ranks == np.sum(scores > gold[:, None] + 1e-6, axis=1) + 1).all()
+    parts = [part._replace(rows=part.rows[1:], scores=part.scores[1:])
+             for part in nb.retrieval.world_scores(own, mentions)]  # fmt: skip
+    with pytest.raises(ValueError, match=rf"none of {len(parts)} mentions"):
+        ranking.ranked(parts, mentions, 5)
     mined = nb.retrieval.mine_negatives(own, bert_corpus["train"], nb.top(3), nb.infonce, seed=0)
     spans = bert_corpus["train"].spans
     assert ((mined.labels >= spans[:, :1]) & (mined.labels < spans[:, 1:])).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Table, read, where
-from analysis.linking.trained.kinds import AND, FROZEN, OWN, beside
+from analysis.linking.trained.kinds import AND, FROZEN, OWN, beside, encoders_of
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parents[1] / "points"
@@ -40,8 +40,8 @@ def rows_of(recall: Table) -> dict[tuple[str, str], str]:
         names[key] = f"{SCORES[score]} {key[1]}, {STAGES[stage]}"
     for score, kind in there:
         if AND in score:
-            encoders = " and ".join(SCORES[name] for name in score.split(AND)[:-1])
-            names[score, kind] = f"{encoders} {kind}, with {beside(score)}"
+            both = " and ".join(f"{SCORES[a]} {b}" for a, b in encoders_of(score, kind))
+            names[score, kind] = f"{both}, with {beside(score)}"
     return {key: name for key, name in BESIDES.items() if key in there} | names
 
 
@@ -104,11 +104,11 @@ def finding(shown: Table) -> str:
     second = [value for key, value in first.items() if " + " in key[0]]
     said += f", both stages {100 * max(second):.0f} %" if second else ""
     added = {key: value for key, value in first.items() if AND in key[0]}
-    parts = []
-    for rest in dict.fromkeys(beside(key[0]) for key in added):
-        most = max(value for key, value in added.items() if beside(key[0]) == rest)
-        parts.append(f"with {rest} added {100 * most:.1f} %")
-    said += f"\n{', '.join(parts)}" if parts else ""
+    # of one encoder, where there is such a sum
+    fewest = sorted(added, key=lambda key: key[0].count(AND))
+    first_of = {beside(key[0]): added[key] for key in reversed(fewest)}
+    parts = [f"with {rest} added {100 * first_of[rest]:.1f} %" for rest in sorted(first_of)]
+    said += f",\n{', '.join(parts)}" if parts else ""
     return f"{said} (95 % intervals over mentions)"
 
 

@@ -10,6 +10,13 @@ FROZEN = pathlib.Path(__file__).parents[1] / "results" / "scatter.csv"
 AND = " & "
 
 
+def encoders_of(score: str, negatives: str) -> list[tuple[str, str]]:
+    """Score and negatives of each encoder of a sum: "hard" of all, or "random/hard" one by one."""
+    scores = score.split(AND)[:-1]
+    kinds = negatives.split("/") if "/" in negatives else [negatives] * len(scores)
+    return list(zip(scores, kinds, strict=True))
+
+
 def beside(score: str) -> str:
     """What was added to the encoders of a sum, as a figure says it."""
     return score.rsplit(AND, 1)[1].replace(",", " and")

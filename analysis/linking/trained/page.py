@@ -13,7 +13,7 @@ from analysis.frames import Table, where
 from analysis.linking.tables import BIASES
 from analysis.linking.trained import setup
 from analysis.linking.trained.changed import AFTER, BEFORE
-from analysis.linking.trained.kinds import AND
+from analysis.linking.trained.kinds import AND, encoders_of
 
 HERE = pathlib.Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
@@ -34,10 +34,8 @@ def named(score: str, negatives: str) -> str:
     """A run in words: "DUAL hard", or of a sum "DUAL hard & words"."""
     if AND not in score:
         return f"{NAMES[score]} {negatives}"
-    *encoders, rest = score.split(AND)
-    kinds = negatives.split("/") if "/" in negatives else [negatives] * len(encoders)
-    each = [f"{NAMES[a]} {b}" for a, b in zip(encoders, kinds, strict=True)]
-    return AND.join([*each, rest])
+    each = [f"{NAMES[a]} {b}" for a, b in encoders_of(score, negatives)]
+    return AND.join([*each, score.rsplit(AND, 1)[1]])
 
 
 ORDERS = {

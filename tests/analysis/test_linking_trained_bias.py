@@ -1,0 +1,111 @@
+"""What `analysis/linking/trained` says of the bias, against its tables."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.frames import Table, where
+from analysis.linking.trained import kinds, page, pooled, setup, tables
+from tests.analysis.test_linking_trained import value
+
+
+def test_what_is_said_of_the_bias():
+    """Five sixths and 57 degrees, half and a quarter; the order is that of frozen heads."""
+    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    assert found.index.is_unique  # each run at its end, and the untrained models
+    for run, rows in found["step"].groupby("run"):
+        about = tables.RESULTS / str(run) / "about.json"
+        steps = json.loads(about.read_text())["steps"] if about.is_file() else 0
+        assert set(rows) == {steps}
+    random, hard = found.loc["dual_hard_0", "random"], found.loc["dual_hard_0", "hard"]
+    assert abs(random["relative_bias"] - 5 / 6) < 0.02
+    assert abs(np.degrees(np.arccos(random["cosine"])) - 57) < 2
+    assert abs(hard["relative_bias"] - 1 / 4) < 0.02 and hard["cosine"] > 0.95
+    assert abs(found.loc["untrained_dual", "random"]["relative_bias"] - 1 / 2) < 0.05
+    for _, rows in found["relative_bias"].groupby("run"):
+        each = rows.droplevel("run")
+        kinds = ["random", "mixed-25", "mixed-50", "mixed-75", "hard"]
+        assert (np.diff(each[[kind for kind in kinds if kind in each]]) < 0).all()
+    assert np.all(found["error"] < 1e-4)
+
+
+def test_what_is_said_of_the_bias_as_som_learns():
+    """Of score space and of the last layer, where the order of kinds turns."""
+    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    said = {
+        ("untrained_som", "relative_bias"): (2 / 5, 1 / 6),
+        ("som_hard_0", "relative_bias"): (5 / 6, 1 / 5),
+        ("untrained_som", "parameter_relative_bias"): (3 / 8, 1 / 2),
+        ("som_hard_0", "parameter_relative_bias"): (2 / 3, 1 / 3),
+    }
+    for (run, column), shares in said.items():
+        for kind, share in zip(("random", "hard"), shares, strict=True):
+            # to a thirtieth: between a third and three eighths lie four hundredths
+            assert abs(found.loc[run, kind][column] - share) < 1 / 30
+    before, after = (
+        found.loc[run]["parameter_relative_bias"] for run in ("untrained_som", "som_hard_0")
+    )
+    assert before["hard"] > before["random"] and after["hard"] < after["random"]
+
+
+def test_what_is_said_of_the_bias_of_multi():
+    """Its order does not turn, training doubles it, and in score space it is DUAL's."""
+    found: Table = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    over = found["parameter_relative_bias"]
+    said = {
+        ("untrained_multi8", "hard"): 1 / 3,
+        ("untrained_multi8", "random"): 4 / 9,
+        ("multi8_hard_0", "hard"): 2 / 3,
+        ("multi8_hard_0", "random"): 4 / 5,
+    }
+    for key, share in said.items():
+        assert abs(over[key] - share) < 1 / 50
+    for kind in ("random", "hard"):
+        assert 1.8 < over["multi8_hard_0", kind] / over["untrained_multi8", kind] < 2.2
+        own, dual = found.loc["multi8_hard_0", kind], found.loc["dual_hard_0", kind]
+        apart = abs(own["relative_bias"] - dual["relative_bias"])
+        assert apart < 1.96 * own["relative_bias_error"]  # DUAL's was kept without one
+
+
+@pytest.mark.parametrize(
+    ("score", "biases", "masses"),
+    [("som", (0.11, 0.20), (0.89, 0.79)), ("multi8", (0.10, 0.24), (0.91, 0.74))],
+)
+def test_hard_negatives_are_better_where_training_had_random_ones(score, biases, masses):
+    """About half the bias, outside its errors, as they cover more."""
+    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    random, hard = (found.loc[f"{score}_{kind}_0", "hard"] for kind in ("random", "hard"))
+    spread = np.hypot(random["relative_bias_error"], hard["relative_bias_error"])
+    assert hard["relative_bias"] - random["relative_bias"] > 1.96 * spread
+    assert 0.4 < random["relative_bias"] / hard["relative_bias"] < 0.6
+    for row, bias, mass in zip((random, hard), biases, masses, strict=True):
+        assert round(row["relative_bias"], 2) == bias and round(row["coverage"], 2) == mass
+
+
+def test_what_is_said_of_the_law_that_a_batch_shares():
+    """Three fifths, three times as much as of a world's own; the order is that of DUAL's recall."""
+    found = pd.read_csv(tables.RESULTS / "pooled.csv").set_index(["run", "kind"])
+    shared = found.loc["som_hard_0"]["relative_bias"]
+    moments = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    assert abs(shared["hard"] - 3 / 5) < 0.03
+    assert abs(shared["hard"] / moments.loc["som_hard_0", "hard"]["relative_bias"] - 3) < 0.2
+    assert (np.diff(shared[[*setup.NEGATIVES]]) < 0).all()
+    assert f"{2 * pooled.DRAWS} batches a mention" in page.PAGE.read_text()
+    recalls = [value("dual", kind, "recall@1")["value"] for kind in setup.NEGATIVES]
+    assert (np.diff(recalls) > 0).all()
+
+
+def test_what_is_said_of_bias_and_recall():
+    """No interval without 0; fifteen points more with a bias that frozen heads have."""
+    found = where(pd.read_csv(tables.RESULTS / "correlation.csv"), metric="recall@1")
+    assert len(found) == 4 and (found["low"] < 0).all() and (found["high"] > 0).all()
+    assert (found["spearman"] < 0).all()
+    ours = where(pd.read_csv(tables.RESULTS / "scatter.csv"), negatives="hard").set_index("score")
+    for column in ("relative_bias", "recall@1"):
+        assert ours[column]["som"] < ours[column]["multi8"] < ours[column]["dual"]
+    frozen = where(pd.read_csv(kinds.FROZEN), negatives="hard")
+    bias = frozen["relative_bias"]
+    assert bias.min() < ours["relative_bias"]["som"] < bias.max()
+    assert round(100 * (ours["recall@1"]["som"] - frozen["recall@1"].max())) == 15
