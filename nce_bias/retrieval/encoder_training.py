@@ -20,11 +20,17 @@ from nce_bias._checks import check_count, refuse
 from nce_bias.losses import Loss, check_loss, infonce
 from nce_bias.retrieval import pool
 from nce_bias.retrieval._corpus import Corpus, Mentions
-from nce_bias.retrieval.encoder import EncoderRetriever, encoder_retriever
+from nce_bias.retrieval.encoder import (
+    BertStates,
+    EncoderRetriever,
+    check_encoder,
+    encoder_retriever,
+)
 from nce_bias.retrieval.mining import Mined, mine_negatives
 from nce_bias.retrieval.ranking import out_of_memory
 from nce_bias.retrieval.training import digest
 from nce_bias.samplers import Sampler
+from nce_bias.text.bert import Weights, depth
 from nce_bias.train.loop import fit
 from nce_bias.train.record import Fit
 
@@ -53,7 +59,7 @@ class EncoderConfig:
     mentions : int, optional
         Mentions an epoch, the first ones of its order; default: all.
     dim, scale, dropout, remat
-        As `encoder_retriever` takes them.
+        As `encoder_retriever` takes them; of a model that training goes on from, the latter two.
     seed : int
         Fixes the initial heads, the order of the mentions, dropout and all draws.
     """
@@ -81,6 +87,7 @@ def train_encoder(  # noqa: PLR0913
     loss: Loss = infonce,
     *,
     config: EncoderConfig | None = None,
+    start: EncoderRetriever | None = None,
     checkpoints: Iterable[int] = (),
     folder: str | os.PathLike[str] | None = None,
     every: int = 50,
@@ -107,8 +114,11 @@ def train_encoder(  # noqa: PLR0913
     loss : Loss
         Taken over gold and negatives, one that does not correct: the pool has no one q.
     config : EncoderConfig, optional
+    start : EncoderRetriever, optional
+        What training goes on from, such as the model of a run with easier negatives; its score is
+        `score`. AdamW, its warm-up and its decay begin anew. Default: `encoder_retriever`'s.
     checkpoints : steps
-        Steps whose models the result has; 0 is the untrained one.
+        Steps whose models the result has; 0 is the one before training.
     folder, every, progress
         As in `nb.train.fit`: the same call goes on from what is in the folder, to the same bits.
 
@@ -120,8 +130,9 @@ def train_encoder(  # noqa: PLR0913
     Raises
     ------
     ValueError
-        For numbers out of range, a corpus without tokens, a loss that corrects, and a checkpoint
-        that is damaged or of another configuration.
+        For numbers out of range, a corpus without tokens, a loss that corrects, a start of another
+        score or with tensors of other shapes than the corpus's encoder, and a checkpoint that is
+        damaged or of another configuration.
     jax.errors.JaxRuntimeError
         Where a step does not fit the memory, with a note of what helps.
     """
@@ -131,15 +142,7 @@ def train_encoder(  # noqa: PLR0913
     if not 0 <= config.dropout < 1:
         given = f"got {config.dropout!r}"
         raise refuse("dropout", given, "a number in [0, 1)", "Pass dropout=0.1, or 0 for none.")
-    model = encoder_retriever(
-        corpus,
-        score,
-        dim=config.dim,
-        scale=config.scale,
-        dropout=config.dropout,
-        remat=config.remat,
-        seed=config.seed,
-    )
+    model = _begun(corpus, score, config, start)
     plan = _Plan(corpus["train"], sampler, loss, config)
     configuration = {
         **dataclasses.asdict(config),
@@ -149,6 +152,8 @@ def train_encoder(  # noqa: PLR0913
         "arrays": digest((score, sampler, loss)),
         "corpus": f"{corpus.name}; {len(corpus.entities)}, {len(corpus['train'])}",
     }
+    if start is not None:
+        configuration["start"] = digest(start)
     updates = config.epochs * plan.steps // config.accumulate
     with advice_on_memory(config):
         return fit(
@@ -163,6 +168,45 @@ def train_encoder(  # noqa: PLR0913
             configuration=configuration,
             progress=progress,
         )
+
+
+def _begun(
+    corpus: Corpus, score: scores.Score, config: EncoderConfig, start: EncoderRetriever | None
+) -> EncoderRetriever:
+    """The model of step 0: a new one, or `start` with the run's own dropout."""
+    if start is None:
+        return encoder_retriever(
+            corpus,
+            score,
+            dim=config.dim,
+            scale=config.scale,
+            dropout=config.dropout,
+            remat=config.remat,
+            seed=config.seed,
+        )
+    if (repr(start.score), digest(start.score)) != (repr(score), digest(score)):
+        given, other = f"got a model of {start.score!r}", f"one of {score!r}, as `score` says"
+        raise refuse("start", given, other, "Pass score=start.score, or another start.")
+    held, expected = start.encoder.weights, check_encoder(corpus).weights
+    if jax.tree.map(np.shape, held) != jax.tree.map(np.shape, expected):
+        raise refuse(
+            "start",
+            f"got an encoder of {_sizes(held)}",
+            f"{_sizes(expected)}, as the corpus's has",
+            "It reads the corpus's tokens: make the corpus with the BERT it began from.",
+        )
+
+    def going_on(encoder: BertStates) -> BertStates:
+        return dataclasses.replace(encoder, rate=config.dropout, remat=config.remat)
+
+    both = None if start.label_encoder is None else going_on(start.label_encoder)
+    return dataclasses.replace(start, encoder=going_on(start.encoder), label_encoder=both)
+
+
+def _sizes(weights: Weights) -> str:
+    words, positions = (len(weights[name]) for name in ("words", "positions"))
+    width = weights["words"].shape[1]
+    return f"{depth(weights)} layers, width {width}, {words} words, {positions} positions"
 
 
 @contextlib.contextmanager

@@ -164,8 +164,10 @@ def test_a_trained_encoder_is_measured_at_its_last_layer(
     kept = trained_runs.kept_scores(model, corpus, "test", tmp_path)
     alone = pd.DataFrame(trained.measure_scores(kept.parts, corpus)).set_index("kind").to_dict()
     assert set(found) - set(alone) == {name for name in found if name.startswith("parameter_")}
+    anew = pd.DataFrame(trained.measure_scores_of(model, corpus)).set_index("kind").to_dict()
     for column, values in alone.items():
         assert values == pytest.approx(found[column], rel=1e-5, abs=1e-9)
+        assert anew[column] == pytest.approx(values, rel=1e-5, abs=1e-9)
 
 
 def test_scores_of_a_run_are_computed_once(

@@ -108,7 +108,7 @@ def test_what_is_said_of_two_stages():
     """Neither adds anything to its retriever; JOINT alone is below it, and learns what it can."""
     found = pd.read_csv(tables.RESULTS / "two_stages.csv")
     some = where(found, split="test", average="micro", accuracy="unnormalised")
-    for stage in setup.STAGES:
+    for stage in ("joint", "residual"):
         both = where(some, stage=stage, order=setup.JOINED).iloc[0]
         assert both["difference_low"] < 0 < both["difference_high"]
         assert where(some, stage=stage, order=setup.JOINT).iloc[0]["difference_high"] < -0.05
@@ -226,6 +226,32 @@ def test_runs_that_are_kept_are_not_run_again(tmp_path, monkeypatch):
     runs.run_all(corpus, setup.FULL, cells, tmp_path, said.append)
     assert ran == [cell for cell in cells if cell not in tables.kept()]
     assert f"{len(tables.kept())} of them done" in said[0]
+
+
+def test_a_second_pass_begins_with_the_model_of_the_first(tmp_path, monkeypatch):
+    """Both with the negatives of their pass, in an order of their own."""
+    asked = []
+
+    def train(corpus, score, sampler, *, config, start, folder, **_):
+        asked.append((sampler, config.seed, start, folder.name))
+        return SimpleNamespace(status="ok", model=f"model of {folder.name}")
+
+    monkeypatch.setattr(nb.retrieval, "train_encoder", train)
+    corpus: Any = {"train": range(18525)}
+    (cell,) = setup.cells_of(["dual hard+hard 0"])
+    runs.trained(corpus, setup.FULL, cell, tmp_path)
+    hard, first = setup.NEGATIVES["hard"], "dual_hard_0"
+    assert asked == [
+        (hard, 0, None, first),
+        (hard, setup.PASS, f"model of {first}", "dual_hard+hard_0"),
+    ]
+    plans = [setup.FULL.plan_of(cell) for cell in setup.FULL.cells if cell.score == "dual"]
+    assert len({plan.seed for plan in plans}) == 2
+
+
+def test_a_name_of_no_second_stage_is_refused():
+    with pytest.raises(ValueError, match="no second stage 'both'; there are: joint"):
+        setup.check_stages(["joint", "both"])
 
 
 def test_the_title_comes_before_the_count():

@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
-from nce_bias.retrieval import encoder_training
+from nce_bias.retrieval import encoder_training, pool
 from nce_bias.train import loop
+from tests.retrieval import tiny_bert
 from tests.retrieval import tiny_linking as tiny
 
 CONFIG = nb.retrieval.EncoderConfig(
     batch=8, mine_every=2, learning_rate=2e-3, warm_up=2, epochs=2, mentions=24, seed=3
 )
+SAMPLER = nb.top(1) + nb.iid(nb.uniform(), 1)
 
 
 @pytest.fixture(autouse=True)
@@ -30,9 +32,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(corpus: nb.retrieval.Corpus, folder: Any = None, **changed: Any) -> nb.train.Fit:
-    given = {"sampler": nb.top(1) + nb.iid(nb.uniform(), 1), "config": CONFIG, "every": 1} | changed
+    given = {"sampler": SAMPLER, "config": CONFIG, "every": 1, "checkpoints": [2]} | changed
     return nb.retrieval.train_encoder(
-        corpus, nb.scores.Dual(), folder=folder, checkpoints=[2], progress=False, **given
+        corpus, nb.scores.Dual(), folder=folder, progress=False, **given
     )
 
 
@@ -118,6 +120,40 @@ def test_a_run_learns_and_takes_each_mention_once(bert_corpus: nb.retrieval.Corp
     rows = [plan.coming(1, step, 1).rows for step in range(plan.steps)]
     assert sorted(np.concatenate(rows)) == [*range(40)]
     assert not np.array_equal(rows[0], plan.coming(0, 0, 1).rows)
+
+
+def test_a_run_goes_on_from_a_model(
+    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path
+) -> None:
+    """Step 0 is that model, with the new run's dropout; which one it was is part of the run."""
+    first = train(bert_corpus, sampler=None).model
+    config = dataclasses.replace(CONFIG, seed=4, epochs=1, dropout=0.0)
+    given = {"config": config, "start": first}
+    second = train(bert_corpus, tmp_path, checkpoints=[0], **given)
+    begun = second.at(0)
+    assert begun.encoder.rate == 0.0 and first.encoder.rate == CONFIG.dropout > 0
+    assert all(map(np.array_equal, *map(jax.tree.leaves, (begun, first))))
+    plan = encoder_training._Plan(bert_corpus["train"], SAMPLER, nb.infonce, config)
+    loss = pool.PoolLoss(nb.infonce)(begun, plan.batch(0, plan.mine(first, 0, 0)))
+    assert second.losses[0] == pytest.approx(float(loss), rel=1e-5)  # float32
+    assert second.losses[0] < train(bert_corpus, config=config).losses[0]
+    assert same(train(bert_corpus, tmp_path, checkpoints=[0], **given), second)
+    with pytest.raises(ValueError, match="start"):
+        train(bert_corpus, tmp_path, checkpoints=[0], **given | {"start": second.model})
+
+
+def test_a_start_that_does_not_fit(
+    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path
+) -> None:
+    begun = nb.retrieval.encoder_retriever(bert_corpus, nb.scores.Som())
+    with pytest.raises(ValueError, match="a model of som; expected one of dual"):
+        train(bert_corpus, start=begun)
+    more = nb.text.bert(tiny_bert.write(tmp_path, [*tiny_bert.MARKS, "[unused2]"]), max_tokens=64)
+    other = nb.retrieval.corpus(tiny.data(), more, learn=True)
+    begun, words = nb.retrieval.encoder_retriever(other, nb.scores.Dual()), len(tiny_bert.words())
+    said = rf"width 16, {words + 7} words.* expected 2 layers, width 16, {words + 6} words"
+    with pytest.raises(ValueError, match=said):
+        train(bert_corpus, start=begun)
 
 
 def test_accumulation_is_the_mean_of_gradients() -> None:

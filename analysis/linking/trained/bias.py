@@ -48,13 +48,30 @@ def measure_scores(scores: Sequence[Scored], corpus: nb.retrieval.Corpus) -> lis
     `scores` has one part of each world, as `runs.kept_scores` gives them.
     """
     problems = []
-    looked_at = bias.measured_rows(corpus, "test", linking.MEASURED)
-    for part, rows in zip(scores, looked_at, strict=True):
+    for part, rows in zip(scores, _looked_at(corpus), strict=True):
         inside = {row: place for place, row in enumerate(part.rows.tolist())}
         places = [inside[row] for row in rows.tolist()]
         some = Scored(np.arange(len(rows)), part.first, part.scores[places])
         problems.append(bias.world_problem([some], corpus, "test", rows)[0])
     return bias.score_moments(problems, _kinds())
+
+
+def measure_scores_of(
+    model: nb.retrieval.EncoderRetriever, corpus: nb.retrieval.Corpus
+) -> list[Any]:
+    """The same of a model whose scores are not kept."""
+    mentions = corpus["test"]
+    problems = [
+        bias.world_problem(
+            nb.retrieval.world_scores(model, mentions[rows], progress=True), corpus, "test", rows
+        )[0]
+        for rows in _looked_at(corpus)
+    ]
+    return bias.score_moments(problems, _kinds())
+
+
+def _looked_at(corpus: nb.retrieval.Corpus) -> list[np.ndarray]:
+    return bias.measured_rows(corpus, "test", linking.MEASURED)
 
 
 def _kinds() -> bias.Kinds:
@@ -71,12 +88,12 @@ def main(
         list[int] | None, typer.Option(help="Steps that mined, such as 100; default: the last.")
     ] = None,
     parameters: Annotated[
-        bool, typer.Option(help="Without: the score space of finished runs, from scores they kept.")
+        bool, typer.Option(help="Without: score space alone, at the end from scores that are kept.")
     ] = True,
 ) -> None:
     """Measure what has a checkpoint in the folder, and the untrained models.
 
-    Ten minutes a model on two cores. Without parameters it is the end of each run alone, seconds
+    Ten minutes a model on two cores; without parameters some minutes, at the end of a run seconds
     where its scores are kept. What is measured is not measured again.
     """
     say = Console(stderr=True).print
@@ -88,10 +105,16 @@ def main(
         folder, found = runs.folder_of(work, cell), runs.trained(corpus, setup.FULL, cell, work)
         last = int(found.steps[-1])
         if not parameters:
-            if not has_step(_read(folder / "moments.csv"), last):
-                say(f"{cell.label}, score space")
-                kept = runs.kept_scores(found.model, corpus, "test", folder)
-                _add(folder / "moments.csv", last, measure_scores(kept.parts, corpus))
+            for at in step or [last]:
+                if has_step(_read(folder / "moments.csv"), at):
+                    continue
+                say(f"{cell.label}, step {at}, score space")
+                if at == last:
+                    kept = runs.kept_scores(found.model, corpus, "test", folder)
+                    rows = measure_scores(kept.parts, corpus)
+                else:
+                    rows = measure_scores_of(found.at(at), corpus)
+                _add(folder / "moments.csv", at, rows)
             continue
         models = {(folder, at): functools.partial(found.at, at) for at in step or [last]}
         begin = work / f"{UNTRAINED}_{cell.score}", 0

@@ -19,7 +19,11 @@ BESIDES = {
     ("minilm", "as it comes"): "MiniLM as it comes",
     ("som, frozen", "mixed-50"): "SOM, frozen, mixed-50",
 }
-STAGES = {"joint": "then JOINT", "residual": "then residual JOINT"}
+STAGES = {
+    "joint": "then JOINT",
+    "joint-all": "then JOINT of all mentions",
+    "residual": "then residual JOINT",
+}
 #: Kinds whose bias is shown, and their colours; what a run's own kind is called for frozen heads.
 MEASURED = {"random": "uniform", "mixed-50": "mixed", "hard": "hard", "model, independent": "model"}
 COLUMNS = {

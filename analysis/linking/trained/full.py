@@ -46,16 +46,15 @@ def main(
         design = dataclasses.replace(
             design, plan=dataclasses.replace(design.plan, mentions=mentions)
         )
-    by_label = {cell.label: cell for cell in design.cells}
-    unknown = [label for label in only or () if label not in by_label]
-    unknown += [name for name in rerank or () if name not in setup.STAGES]
-    if unknown:
-        console.print(f"no run {unknown[0]!r}; there are: {', '.join((*by_label, *setup.STAGES))}")
-        raise typer.Exit(2)
+    try:
+        cells = setup.cells_of(only) if only else design.cells
+        setup.check_stages(rerank or ())
+    except ValueError as error:
+        console.print(str(error))
+        raise typer.Exit(2) from None
     with console.status("token ids of 98,000 texts: about 20 s"):
         encoder = nb.text.minilm(max_tokens=setup.TOKENS)
         corpus = nb.retrieval.corpus(nb.data.entity_linking(), encoder, limit=limit, learn=True)
-    cells = [by_label[label] for label in only or by_label]
 
     def say(text: str) -> None:
         console.print(text, highlight=False)

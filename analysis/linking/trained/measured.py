@@ -40,12 +40,10 @@ def scatter(cells: list[Cell], out: pathlib.Path) -> list[dict[str, Any]]:
         row = cell._asdict() | {f"recall@{k}": float(np.mean(ranks <= k)) for k in setup.AT}
         last = _last(folder / "moments.csv")
         for name in linking.BIASES:
-            row[name] = last.get(name, {}).get(OWN.get(cell.negatives, ""), np.nan)
+            row[name] = last.get(name, {}).get(OWN.get(cell.own, ""), np.nan)
         row["pooled_relative_bias"] = np.nan
         if (folder / "pooled.csv").is_file():
-            row["pooled_relative_bias"] = _last(folder / "pooled.csv")["relative_bias"][
-                cell.negatives
-            ]
+            row["pooled_relative_bias"] = _last(folder / "pooled.csv")["relative_bias"][cell.own]
         rows.append(row)
     return rows
 

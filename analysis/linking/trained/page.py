@@ -21,7 +21,7 @@ METRICS = ("recall@1", "recall@8", "recall@64", "mrr")
 SCORES = {"dual": "DUAL", "som": "SOM", "multi8": "MULTI-8", "poly8": "POLY-8"}
 NAMES = SCORES | {"bm25": "BM25", "som, frozen": "SOM, frozen"}
 MEASURED = ("random", "mixed-50", "hard", "model, independent")
-STAGES = {"joint": "JOINT", "residual": "residual JOINT"}
+STAGES = {"joint": "JOINT", "joint-all": "JOINT of all mentions", "residual": "residual JOINT"}
 NAMES |= {
     f"{score} + {stage}": f"{NAMES[score]} + {STAGES[stage]}"
     for score in setup.SCORES

@@ -53,8 +53,8 @@ def expected(corpus: nb.retrieval.Corpus, design: Design, cells: Sequence[Cell])
     steps = steps_of(corpus, design)
     total = 0.0
     for cell in cells:
-        total += steps * STEP.get(cell.negatives, MINED_STEP) + RANKING
-        if cell.negatives in ("mixed", "hard"):
+        total += steps * STEP.get(cell.own, MINED_STEP) + RANKING
+        if cell.own in ("mixed", "hard"):
             mining = SOM_MINING if cell.score == "som" else MINING
             total += mining * -(-steps // design.plan.mine_every)
     return total
@@ -91,12 +91,17 @@ def checkpoints(corpus: nb.retrieval.Corpus, design: Design) -> list[int]:
 def trained(
     corpus: nb.retrieval.Corpus, design: Design, cell: Cell, work: pathlib.Path
 ) -> nb.train.Fit:
-    """The run of a cell: from its checkpoint, as far as there is one."""
+    """The run of a cell: from its checkpoint, as far as there is one.
+
+    A second pass begins with the first one's model, which is trained if its checkpoint is gone.
+    """
+    start = None if cell.before is None else trained(corpus, design, cell.before, work).model
     found = nb.retrieval.train_encoder(
         corpus,
         setup.scores()[cell.score],
-        setup.NEGATIVES[cell.negatives],
+        setup.NEGATIVES[cell.own],
         config=design.plan_of(cell),
+        start=start,
         checkpoints=checkpoints(corpus, design),
         folder=folder_of(work, cell),
         every=25,

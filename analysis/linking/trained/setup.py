@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -30,6 +30,9 @@ NEGATIVES: dict[str, Sampler | None] = {
     "mixed": nb.top(1) + nb.without_replacement(nb.uniform(), MINED - 1),
     "hard": nb.top(MINED),
 }
+#: Negatives of runs that go on from another run's model, one pass after the other.
+PASSES = ("hard+hard",)
+PASS = 1000  # between the seeds of a run's passes
 CODES, VECTORS = 8, 8  # of POLY and MULTI
 SCORES = ("dual", "som", "multi8", "poly8")
 #: Width of columns, by a map that is trained: a world's scores by all pairs of tokens are dear.
@@ -47,11 +50,22 @@ def scores() -> dict[str, nb.scores.Score]:
 
 
 class Cell(NamedTuple):
-    """One training run."""
+    """One training run; the negatives of a second pass are those of each, "hard+hard"."""
 
     score: str
     negatives: str
     seed: int
+
+    @property
+    def own(self) -> str:
+        """The kind of its negatives, in the last pass."""
+        return self.negatives.rsplit("+", 1)[-1]
+
+    @property
+    def before(self) -> Cell | None:
+        """The run whose model it goes on from, if it is no first pass."""
+        earlier, plus, _ = self.negatives.rpartition("+")
+        return self._replace(negatives=earlier) if plus else None
 
     @property
     def label(self) -> str:
@@ -92,8 +106,9 @@ class Design(tables.Design):
         ]
 
     def plan_of(self, cell: Cell) -> EncoderConfig:
-        """The plan of one run."""
-        return dataclasses.replace(self.plan, seed=cell.seed, dim=WIDTHS.get(cell.score))
+        """The plan of one run; each pass has a seed that is no other run's."""
+        seed = cell.seed + PASS * cell.negatives.count("+")
+        return dataclasses.replace(self.plan, seed=seed, dim=WIDTHS.get(cell.score))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,25 +122,32 @@ class Stage:
         of `WEIGHTS` on the validation worlds, once the pairs' score is trained.
     depth : int
         Candidates of each mention, in training and when it is re-ranked.
-    mentions : int
-        Training mentions whose candidates are retrieved, the first of a random order.
+    mentions : int, optional
+        Training mentions whose candidates are retrieved, the first of a random order; default:
+        all.
     plan : RerankerConfig
         Its seed is that of the cell.
     """
 
     joined: bool
     depth: int = 16
-    mentions: int = 5120
+    mentions: int | None = 5120
     plan: RerankerConfig = dataclasses.field(default_factory=RerankerConfig)
 
 
-#: By name: what reads pairs alone, and what learns what its retriever leaves open.
+#: By name: what reads pairs alone, of all mentions too, as many pairs a step; and what learns what
+#: its retriever leaves open.
 STAGES = {
     "joint": Stage(joined=False, plan=RerankerConfig(learning_rate=1e-4)),
+    "joint-all": Stage(
+        joined=False,
+        mentions=None,
+        plan=RerankerConfig(batch=32, negatives=3, learning_rate=1e-4),
+    ),
     "residual": Stage(joined=True),
 }
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-FULL = Design(SCORES, tuple(NEGATIVES), seeds=1, plan=EncoderConfig())
+FULL = Design(SCORES, (*NEGATIVES, *PASSES), seeds=1, plan=EncoderConfig())
 
 
 def cells_of(labels: Sequence[str]) -> list[Cell]:
@@ -141,3 +163,10 @@ def cells_of(labels: Sequence[str]) -> list[Cell]:
         if label not in by_label:
             raise ValueError(f"no run {label!r}; there are: {', '.join(by_label)}")
     return [cell for label, cell in by_label.items() if label in labels]
+
+
+def check_stages(names: Iterable[str]) -> None:
+    """Refuse a name of no second stage with `ValueError`."""
+    for name in names:
+        if name not in STAGES:
+            raise ValueError(f"no second stage {name!r}; there are: {', '.join(STAGES)}")

@@ -113,7 +113,7 @@ def run(
     about = {
         **cell._asdict(),
         "depth": stage.depth,
-        "mentions": stage.mentions,
+        "mentions": len(mentions),
         "plan": dataclasses.asdict(stage.plan) | {"seed": cell.seed},
         "prior": prior,
         "steps": len(trained.losses),

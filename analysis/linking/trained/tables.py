@@ -103,6 +103,7 @@ def differences(
     pairs = list(itertools.product(trained, bases))
     for a, b in itertools.permutations(trained, 2):
         easier = b[1] == "in-batch" or (b[1] == "random" and a[1] != "in-batch")
+        easier |= a[1].rpartition("+")[0] == b[1]  # a second pass, and the first alone
         if (a[0] == b[0] and easier) or (a[1] == b[1] and b[0] == "dual"):
             pairs.append((a, b))
     for a, b in [*pairs, *more]:
