@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from analysis.linking import setup
 from nce_bias.retrieval import (
     Corpus,
     EncoderRetriever,
+    Mentions,
     Retriever,
     Scored,
     pull_back,
@@ -60,33 +62,65 @@ def measured_rows(corpus: Corpus, split: str, count: int) -> list[np.ndarray]:
     return found
 
 
+class Biases(NamedTuple):
+    """A gradient, and the bias that each kind of negatives has in its place.
+
+    In score space they have a row for each mention, the gradient p - pop(.|x); over parameters they
+    are vectors, summed over the mentions of a world.
+
+    Attributes
+    ----------
+    gradient : `[n, V]` or `[P]`
+    halves : mapping of kind to two of these
+        Independent estimates of its bias; where it is exact, one array twice.
+    """
+
+    gradient: np.ndarray
+    halves: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    def squares(self, kind: str) -> np.ndarray:
+        """Squared norms of a bias along the last axis, without the noise floor of an estimate."""
+        a, b = self.halves[kind]
+        return np.sum(a * b, axis=-1)
+
+
+class World(NamedTuple):
+    """What was found of the mentions of one world in score space; scalars of each kind."""
+
+    biases: Biases
+    scalars: dict[str, dict[str, float]]
+
+
 def moments(model: Model, corpus: Corpus, split: str, kinds: Kinds) -> list[dict[str, Any]]:
     """One row for each kind of negatives, means over the mentions of all worlds."""
-    worlds = [
-        _world(model, corpus, split, rows, kinds)
-        for rows in measured_rows(corpus, split, kinds.mentions)
-    ]
-    parameters = _parameters(worlds, (*kinds.exact, *kinds.sampled))
-    return [row | parameters[row["kind"]] for row in _score_space(worlds, kinds)]
+    worlds, pulled = [], []
+    for rows in measured_rows(corpus, split, kinds.mentions):
+        scored = world_scores(model, corpus[split][rows])
+        problem, ordered = world_problem(scored, corpus, split, rows)
+        worlds.append(_measured(problem, kinds))
+        pulled.append(_pulled(model, corpus[split][ordered], worlds[-1].biases))
+    parameters = _parameters(pulled, sum(len(world.biases.gradient) for world in worlds))
+    return [row | parameters[row["kind"]] for row in _score_space(worlds)]
 
 
 def score_moments(problems: Iterable[nb.Problem], kinds: Kinds) -> list[dict[str, Any]]:
     """The columns of `moments` that need no model, of the mentions of each world."""
-    return _score_space([_measured(problem, kinds)[0] for problem in problems], kinds)
+    return _score_space([_measured(problem, kinds) for problem in problems])
 
 
-def _score_space(worlds: list[dict[str, Any]], kinds: Kinds) -> list[dict[str, Any]]:
-    exact = np.concatenate([world["gradient_squares"] for world in worlds])
-    weights = np.array([len(world["gradient_squares"]) / len(exact) for world in worlds])
+def _score_space(worlds: list[World]) -> list[dict[str, Any]]:
+    each = [np.sum(world.biases.gradient**2, axis=1) for world in worlds]
+    exact = np.concatenate(each)
+    weights = np.array([len(some) / len(exact) for some in each])
     rows = []
-    for kind in (*kinds.exact, *kinds.sampled):
-        parts = [world[kind] for world in worlds]
-        squares = np.concatenate([part["squares"] for part in parts])
+    for kind in worlds[0].scalars:
+        squares = np.concatenate([world.biases.squares(kind) for world in worlds])
         relative, error = root_ratio(squares, exact)
+        scalars = [world.scalars[kind] for world in worlds]
         rows.append(
             {
                 "kind": kind,
-                **{name: float(weights @ [part[name] for part in parts]) for name in SCALARS},
+                **{name: float(weights @ [part[name] for part in scalars]) for name in SCALARS},
                 "bias_norm": root(squares.mean()),
                 "relative_bias": relative,
                 "relative_bias_error": error,
@@ -95,17 +129,17 @@ def _score_space(worlds: list[dict[str, Any]], kinds: Kinds) -> list[dict[str, A
     return rows
 
 
-def _parameters(worlds: list[dict[str, Any]], kinds: Iterable[str]) -> dict[str, dict[str, float]]:
+def _parameters(worlds: list[Biases], total: int) -> dict[str, dict[str, float]]:
     """Of each kind the bias of the mean gradient over parameters, and its cosine."""
-    total = sum(len(world["gradient_squares"]) for world in worlds)
-    gradient, found = _summed(worlds, "exact", total), {}
-    for kind in kinds:
-        halves = [_summed(worlds, f"{kind} {half}", total) for half in "ab"]
-        square = float(halves[0] @ halves[1])  # of two independent halves: without a noise floor
-        contrastive = gradient - (halves[0] + halves[1]) / 2
+    gradient = np.sum([world.gradient for world in worlds], axis=0) / total
+    square_norm, found = float(gradient @ gradient), {}
+    for kind in worlds[0].halves:
+        a, b = np.sum([world.halves[kind] for world in worlds], axis=0) / total
+        square = float(a @ b)
+        contrastive = gradient - (a + b) / 2
         found[kind] = {
             "parameter_bias": root(square),
-            "parameter_relative_bias": root(square / float(gradient @ gradient)),
+            "parameter_relative_bias": root(square / square_norm),
             "parameter_cosine": float(
                 contrastive @ gradient / np.linalg.norm(contrastive) / np.linalg.norm(gradient)
             ),
@@ -159,49 +193,36 @@ def distinct(
 SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
 
 
-def _measured(problem: nb.Problem, kinds: Kinds) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Each kind's scalars and squares of one world; eps of each mention, to be pulled back."""
-    exact = np.exp(np.asarray(problem.log_model)) - np.asarray(problem.population)
-    found: dict[str, Any] = {"gradient_squares": np.sum(exact**2, axis=1)}
-    cotangents = {"exact": exact}
+def _measured(problem: nb.Problem, kinds: Kinds) -> World:
+    """Each kind's bias of each mention, and its scalars, of one world."""
+    gradient = np.exp(np.asarray(problem.log_model)) - np.asarray(problem.population)
+    halves, scalars = {}, {}
     for kind, sampler in kinds.exact.items():
         result = nb.exact(problem, sampler, split=False, tolerance=TOLERANCE)
         if result.status != "ok":
             raise RuntimeError(f"{kind}: {result.status}")
         bias = np.asarray(result.bias)
-        found[kind] = _scalars(result) | {"squares": np.sum(bias**2, axis=1)}
-        cotangents |= {f"{kind} a": bias}
+        halves[kind], scalars[kind] = (bias, bias), _scalars(result)
     for kind, sampler in kinds.sampled.items():
         key = jax.random.key(zlib.crc32(kind.encode()))
-        halves = [
+        both = [
             nb.monte_carlo(problem, sampler, key=k, draws=kinds.draws)
             for k in jax.random.split(key)
         ]
-        a, b = (np.asarray(half.bias) for half in halves)
-        means = {n: np.mean([_scalars(half)[n] for half in halves]) for n in SCALARS}
-        found[kind] = means | {"squares": np.sum(a * b, axis=1)}
-        cotangents |= {f"{kind} a": a, f"{kind} b": b}
-    return found, cotangents
+        halves[kind] = np.asarray(both[0].bias), np.asarray(both[1].bias)
+        each = [_scalars(half) for half in both]
+        scalars[kind] = {name: float(np.mean([half[name] for half in each])) for name in SCALARS}
+    return World(Biases(gradient, halves), scalars)
 
 
-def _world(
-    model: Model, corpus: Corpus, split: str, rows: np.ndarray, kinds: Kinds
-) -> dict[str, Any]:
-    """What `_measured` finds of one world, and pull-backs of eps summed over its mentions."""
-    scored = world_scores(model, corpus[split][rows])
-    problem, rows = world_problem(scored, corpus, split, rows)
-    found, cotangents = _measured(problem, kinds)
-    pulled = pull_back(model, corpus[split][rows], np.stack([*cotangents.values()]))
-    gradients = np.asarray(flat(pulled, leading=1), float)
-    found["pulled"] = dict(zip(cotangents, gradients, strict=True))
-    for kind in kinds.exact:
-        found["pulled"][f"{kind} b"] = found["pulled"][f"{kind} a"]
-    return found
+def _pulled(model: Model, mentions: Mentions, biases: Biases) -> Biases:
+    """The same over parameters: one backward pass of each array, summed over the mentions."""
+    arrays = {id(array): array for array in (biases.gradient, *chain(*biases.halves.values()))}
+    pulled = pull_back(model, mentions, np.stack([*arrays.values()]))
+    vectors = dict(zip(arrays, np.asarray(flat(pulled, leading=1), float), strict=True))
+    halves = {kind: (vectors[id(a)], vectors[id(b)]) for kind, (a, b) in biases.halves.items()}
+    return Biases(vectors[id(biases.gradient)], halves)
 
 
 def _scalars(result: nb.Moments) -> dict[str, float]:
     return {name: float(getattr(result, name)) for name in SCALARS}
-
-
-def _summed(worlds: list[dict[str, Any]], name: str, total: int) -> np.ndarray:
-    return np.sum([world["pulled"][name] for world in worlds], axis=0) / total
