@@ -27,6 +27,7 @@ from nce_bias.retrieval import (
     pull_back,
     world_scores,
 )
+from nce_bias.retrieval.worlds import worlds_of
 from nce_bias.samplers import Sampler
 
 TOLERANCE = 1e-6  # scores are float32
@@ -54,12 +55,8 @@ class Kinds(NamedTuple):
 
 def measured_rows(corpus: Corpus, split: str, count: int) -> list[np.ndarray]:
     """`count` mentions of each world, evenly spread over the file."""
-    spans = corpus[split].spans
-    found = []
-    for first in np.unique(spans[:, 0]):
-        inside = np.flatnonzero(spans[:, 0] == first)
-        found.append(inside[np.linspace(0, len(inside) - 1, min(count, len(inside))).astype(int)])
-    return found
+    rows = [world.rows for world in worlds_of(corpus[split].spans)]
+    return [some[np.linspace(0, len(some) - 1, min(count, len(some))).astype(int)] for some in rows]
 
 
 class Biases(NamedTuple):

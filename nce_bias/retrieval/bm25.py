@@ -18,6 +18,7 @@ from nce_bias._checks import check_count, refuse
 from nce_bias._progress import Bar
 from nce_bias.data.linking import EntityLinking, Mention
 from nce_bias.retrieval.ranking import Scored, gold_ranks
+from nce_bias.retrieval.worlds import worlds_of
 from nce_bias.text.extra import needed
 
 PURPOSE = "nb.retrieval.bm25_ranks()"
@@ -164,15 +165,14 @@ class Bm25:
 
     def scores(self, data: EntityLinking, split: str, *, progress: bool = True) -> Iterator[Scored]:
         """Scores of mentions against all entities of their world, `BLOCK` mentions at a time."""
-        candidates, mentions = data.candidates(split), data.mentions[split]
+        mentions = data.mentions[split]
         library = needed("bm25s", PURPOSE)
         with Bar(len(mentions), "ranking", enabled=progress) as bar:
-            for first, end in np.unique(candidates, axis=0).tolist():
+            for first, end, inside in worlds_of(data.candidates(split)):
                 entities = data.entities[first:end]
                 texts = (" ".join([e.title] * self.titles + [e.text]) for e in entities)
                 index = library.BM25(k1=self.k1, b=self.b, dtype="float64")
                 index.index(self._words(texts), show_progress=False)
-                inside = np.flatnonzero(candidates[:, 0] == first)
                 for start in range(0, len(inside), BLOCK):
                     rows = inside[start : start + BLOCK]
                     asked = self._words(QUERIES[self.query](mentions[row]) for row in rows)

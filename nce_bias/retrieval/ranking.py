@@ -23,6 +23,7 @@ from nce_bias.retrieval._retriever import Retrieves
 from nce_bias.retrieval.texts import Texts
 from nce_bias.retrieval.tokens import TokenTexts
 from nce_bias.retrieval.tower import Columns
+from nce_bias.retrieval.worlds import worlds_of
 
 INPUTS, LABELS = 64, 1024  # of one block
 
@@ -132,15 +133,14 @@ def world_scores(
             "a retriever",
             "JOINT re-ranks what a retriever found: nb.retrieval.rerank(model, mentions, found).",
         )
-    worlds = np.unique(check_mentions(mentions).spans, axis=0)
-    texts = int(np.sum(worlds[:, 1] - worlds[:, 0])) + len(mentions)
+    worlds = worlds_of(check_mentions(mentions).spans)
+    texts = sum(world.end - world.first for world in worlds) + len(mentions)
     with Bar(texts, "scoring", enabled=progress) as bar:
-        for first, end in worlds:
+        for first, end, inside in worlds:
             labels = []
             for label in encode(model, mentions.entities, np.arange(first, end), "labels"):
                 labels.append(label)
                 bar.advance(len(label.rows))
-            inside = np.flatnonzero(mentions.spans[:, 0] == first)
             for block in encode(model, mentions.texts, mentions.rows[inside], "inputs"):
                 scores = np.empty((len(block.rows), end - first), np.float32)
                 # all blocks are dispatched before the first is waited for
@@ -148,7 +148,7 @@ def world_scores(
                 for label, part in zip(labels, parts, strict=True):
                     scores[:, label.rows] = np.asarray(part)[: len(block.rows), : len(label.rows)]
                 bar.advance(len(block.rows))
-                yield Scored(inside[block.rows], int(first), scores)
+                yield Scored(inside[block.rows], first, scores)
 
 
 class Ranked(NamedTuple):

@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from analysis.frames import where
 from analysis.linking.trained import page, runs, setup, sums, tables
-from analysis.linking.trained.sums import World
+from analysis.linking.trained.sums import Parts
 from nce_bias.data.linking import Entity, EntityLinking, Mention
 from nce_bias.retrieval import Scored
 from nce_bias.retrieval.bm25 import Bm25
 
 
 def world(golds, parts):
-    return World(np.arange(len(golds)), np.array(golds), np.array(parts, np.float32))
+    return Parts(np.arange(len(golds)), np.array(golds), np.array(parts, np.float32))
 
 
 def random_worlds(seed=0, sizes=((7, 5), (4, 9)), parts=3):
@@ -30,7 +30,7 @@ def random_worlds(seed=0, sizes=((7, 5), (4, 9)), parts=3):
         values = random.normal(size=(parts, count, width)) * np.array([[[20.0]], [[0.1]], [[3.0]]])
         golds = random.integers(width, size=count)
         rows = np.arange(first, first + count)
-        found.append(World(rows, golds, values.astype(np.float32)))
+        found.append(Parts(rows, golds, values.astype(np.float32)))
         first += count
     return found
 
@@ -81,8 +81,8 @@ def test_no_other_weights_are_likelier():
 
 
 def test_ranks_are_in_the_order_of_the_mentions_and_ties_count_against_the_gold():
-    first = World(np.array([1, 2]), np.array([0, 2]), np.array([[[1, 2, 3]] * 2, [[3, 0, 0]] * 2]))
-    second = World(np.array([0]), np.array([1]), np.array([[[5, 5]], [[0, 0]]]))
+    first = Parts(np.array([1, 2]), np.array([0, 2]), np.array([[[1, 2, 3]] * 2, [[3, 0, 0]] * 2]))
+    second = Parts(np.array([0]), np.array([1]), np.array([[[5, 5]], [[0, 0]]]))
     assert sums.ranks(np.array([1.0, 0.0]), [first, second]).tolist() == [2, 3, 1]
     assert sums.ranks(np.array([1.0, 1.0]), [first, second]).tolist() == [2, 1, 2]
 

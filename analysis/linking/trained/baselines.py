@@ -18,6 +18,7 @@ import numpy as np
 import nce_bias as nb
 from analysis.linking.trained import setup
 from nce_bias.retrieval import singular
+from nce_bias.retrieval.worlds import worlds_of
 
 PATH = pathlib.Path(__file__).parent / "results" / "baselines.npz"
 SENSE, PLAIN = "most frequent sense", "as it comes"
@@ -43,10 +44,9 @@ def most_frequent(data: nb.data.EntityLinking, split: str) -> np.ndarray:
 def as_it_comes(data: nb.data.EntityLinking, split: str, encoder: nb.text.Bert) -> np.ndarray:
     """Ranks by the cosine of sentence vectors."""
     mentions = encoder.sentence([f"{m.left} [{m.text}] {m.right}" for m in data.mentions[split]])
-    spans, ranks = data.candidates(split), np.zeros(len(mentions), int)
-    for first, end in np.unique(spans, axis=0):
+    ranks = np.zeros(len(mentions), int)
+    for first, end, inside in worlds_of(data.candidates(split)):
         entities = encoder.sentence([e.description for e in data.entities[first:end]])
-        inside = np.flatnonzero(spans[:, 0] == first)
         scores = mentions[inside] @ entities.T
         golds = scores[np.arange(len(inside)), data.labels(split)[inside] - first]
         ranks[inside] = np.sum(scores >= golds[:, None], axis=1)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 import nce_bias as nb
 from analysis.linking.trained import setup, tables
@@ -23,6 +23,7 @@ from analysis.linking.trained.setup import Cell, Design
 from nce_bias._files import replacing
 from nce_bias.retrieval.ranking import ranked
 from nce_bias.retrieval.training import digest
+from nce_bias.retrieval.worlds import World, worlds_of
 
 #: Seconds on two quiet cores: a step without and with mined entities, a mining, ranking.
 STEP = {"in-batch": 1.8}
@@ -169,7 +170,7 @@ def kept_scores(
     """
     path, name = folder / f"scores_{split}.npz", digest(model)
     mentions = corpus[split]
-    worlds = by_world(mentions.spans)
+    worlds = worlds_of(mentions.spans)
     if not path.is_file() or _model_of(path) != name:
         began = time.monotonic()
         found = gathered(nb.retrieval.world_scores(model, mentions, progress=True), worlds)
@@ -177,7 +178,7 @@ def kept_scores(
         took = time.monotonic() - began
         _save(path, arrays | {"model": np.array(name), "seconds": np.array(took)})
     with np.load(path, allow_pickle=False) as file:
-        parts = [nb.retrieval.Scored(rows, k, file[str(k)]) for k, rows in worlds.items()]
+        parts = [nb.retrieval.Scored(one.rows, one.first, file[str(one.first)]) for one in worlds]
         return Kept(parts, float(file["seconds"]))
 
 
@@ -186,35 +187,29 @@ def _model_of(path: pathlib.Path) -> str:
         return str(file["model"])
 
 
-def by_world(spans: Int[np.ndarray, "n 2"]) -> dict[int, Int[np.ndarray, " m"]]:
-    """Mentions of each world, by its first entity; worlds and mentions in order."""
-    firsts = spans[:, 0]
-    return {first: np.flatnonzero(firsts == first) for first in np.unique(firsts).tolist()}
-
-
 def gathered(
-    parts: Iterable[nb.retrieval.Scored], worlds: dict[int, Int[np.ndarray, " m"]]
+    parts: Iterable[nb.retrieval.Scored], worlds: Sequence[World]
 ) -> dict[int, Float[np.ndarray, "n V"]]:
-    """Scores of the mentions of each world, in their order, from parts in any order.
+    """Scores of the mentions of each world, by its first entity, in the mentions' order.
+
+    Parts come in any order.
 
     Raises
     ------
     ValueError
         For a mention without scores.
     """
-    found: dict[int, np.ndarray] = {}
+    rows = {world.first: world.rows for world in worlds}
+    found = {
+        world.first: np.full((len(world.rows), world.end - world.first), np.nan, np.float32)
+        for world in worlds
+    }
     for part in parts:
-        inside, width = worlds[part.first], part.scores.shape[1]
-        if part.first not in found:
-            found[part.first] = np.full((len(inside), width), np.nan, np.float32)
-        found[part.first][np.searchsorted(inside, part.rows)] = part.scores
-    missing = sum(
-        int(np.isnan(found[first]).any(axis=1).sum()) if first in found else len(rows)
-        for first, rows in worlds.items()
-    )
+        found[part.first][np.searchsorted(rows[part.first], part.rows)] = part.scores
+    missing = sum(int(np.isnan(scores).any(axis=1).sum()) for scores in found.values())
     if missing:
         raise ValueError(f"scores: {missing} mentions have none, expected some of every one")
-    return {first: found[first] for first in worlds}
+    return found
 
 
 def _save(path: pathlib.Path, arrays: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ from nce_bias._files import replacing
 from nce_bias.retrieval import Scored
 from nce_bias.retrieval.bm25 import Bm25
 from nce_bias.retrieval.ranking import gold_ranks
+from nce_bias.retrieval.worlds import worlds_of
 
 #: Parts beside the encoders', by the name of their sum.
 WORDS = ("bm25", "title")
@@ -56,7 +57,7 @@ SLOPE = 1e-3  # of the mean loss, in units of a score's spread
 Fits = dict[str, dict[str, float]]
 
 
-class World(NamedTuple):
+class Parts(NamedTuple):
     """Mentions of one world, and k scores of all its V entities.
 
     Attributes
@@ -78,36 +79,30 @@ def titles(data: nb.data.EntityLinking, split: str) -> Iterator[Scored]:
     """1 where the title of an entity is the text of the mention, as `title` has both, else 0."""
     names = np.array([title(entity.title) for entity in data.entities])
     texts = np.array([title(mention.text) for mention in data.mentions[split]])
-    for first, end, rows in _worlds(data, split):
+    for first, end, rows in worlds_of(data.candidates(split)):
         yield Scored(rows, first, (names[first:end] == texts[rows, None]).astype(np.float32))
 
 
 def counts(data: nb.data.EntityLinking, split: str) -> Iterator[Scored]:
     """Log of how often each entity is used, whatever the mention."""
     known = np.log(data.smoothed_counts()).astype(np.float32)
-    for first, end, rows in _worlds(data, split):
+    for first, end, rows in worlds_of(data.candidates(split)):
         yield Scored(rows, first, np.broadcast_to(known[first:end], (len(rows), end - first)))
-
-
-def _worlds(data: nb.data.EntityLinking, split: str) -> list[tuple[int, int, np.ndarray]]:
-    """First and one-past-last entity of each world, and its mentions."""
-    spans = data.candidates(split)
-    return [(k, int(spans[rows[0], 1]), rows) for k, rows in runs.by_world(spans).items()]
 
 
 def worlds(
     data: nb.data.EntityLinking, split: str, sources: Iterable[Iterable[Scored]]
-) -> list[World]:
+) -> list[Parts]:
     """Scores of k sources, gathered world by world; each has its mentions in any order."""
-    labels, rows = data.labels(split), runs.by_world(data.candidates(split))
-    filled = [runs.gathered(source, rows) for source in sources]
+    labels, each = data.labels(split), worlds_of(data.candidates(split))
+    filled = [runs.gathered(source, each) for source in sources]
     return [
-        World(inside, labels[inside] - first, np.stack([one[first] for one in filled]))
-        for first, inside in rows.items()
+        Parts(rows, labels[rows] - first, np.stack([one[first] for one in filled]))
+        for first, _, rows in each
     ]
 
 
-def added(weights: Float[np.ndarray, " k"], world: World) -> Float[np.ndarray, "n V"]:
+def added(weights: Float[np.ndarray, " k"], world: Parts) -> Float[np.ndarray, "n V"]:
     """w . f of every mention and entity, in double precision."""
     scores = np.zeros(world.parts.shape[1:])
     for weight, part in zip(weights, world.parts, strict=True):
@@ -116,7 +111,7 @@ def added(weights: Float[np.ndarray, " k"], world: World) -> Float[np.ndarray, "
 
 
 def loss(
-    weights: Float[np.ndarray, " k"], some: list[World]
+    weights: Float[np.ndarray, " k"], some: list[Parts]
 ) -> tuple[float, Float[np.ndarray, " k"]]:
     """L and its gradient."""
     value, gradient, count = 0.0, np.zeros(len(weights)), 0
@@ -132,7 +127,7 @@ def loss(
     return value / count, gradient / count
 
 
-def likeliest(some: list[World]) -> Float[np.ndarray, " k"]:
+def likeliest(some: list[Parts]) -> Float[np.ndarray, " k"]:
     """The weights under which the golds of these worlds are likeliest.
 
     Raises
@@ -162,7 +157,7 @@ def likeliest(some: list[World]) -> Float[np.ndarray, " k"]:
     return found.x / spread
 
 
-def ranks(weights: Float[np.ndarray, " k"], some: list[World]) -> Int[np.ndarray, " n"]:
+def ranks(weights: Float[np.ndarray, " k"], some: list[Parts]) -> Int[np.ndarray, " n"]:
     """Rank of each mention's gold by the sum, ties against it."""
     found = np.zeros(sum(len(world.rows) for world in some), int)
     for world in some:
@@ -171,7 +166,7 @@ def ranks(weights: Float[np.ndarray, " k"], some: list[World]) -> Int[np.ndarray
     return found
 
 
-def chosen(some: list[World], names: Sequence[str], sums: Mapping[str, Sequence[str]]) -> Fits:
+def chosen(some: list[Parts], names: Sequence[str], sums: Mapping[str, Sequence[str]]) -> Fits:
     """Weights of each sum, by its name and those of its parts."""
     found = {}
     for name, parts in sums.items():
@@ -192,7 +187,7 @@ def measure(
     names = [*encoders, *WORDS, "counts"]
     models = [runs.trained(corpus, setup.FULL, cell, work).model for cell in cells]
 
-    def scored(split: str) -> list[World]:
+    def scored(split: str) -> list[Parts]:
         sources: list[Iterable[Scored]] = [
             runs.kept_scores(model, corpus, split, runs.folder_of(work, cell)).parts
             for cell, model in zip(cells, models, strict=True)
@@ -204,7 +199,7 @@ def measure(
     sums = {name: (*encoders, *parts) for name, parts in SUMS.items()}
     fits = chosen(validation, names, sums)
 
-    def ranked(split: str, some: list[World]) -> dict[str, np.ndarray]:
+    def ranked(split: str, some: list[Parts]) -> dict[str, np.ndarray]:
         found = {}
         for name, weights in fits.items():
             each = np.array([weights.get(part, 0.0) for part in names])
