@@ -16,6 +16,7 @@ from tests.core.test_loss_family import assert_enumerated
 from tests.core.test_samplers import LEVEL
 from tests.oracles.drawing import draws, outcomes
 from tests.oracles.enumeration import enumerate_moments
+from tests.refusals import refusal
 
 SCORES = np.array([0.2, 1.3, -0.4, -2.1, 0.7])
 POPULATION = np.array([0.3, 0.05, 0.35, 0.2, 0.1])
@@ -349,12 +350,6 @@ def test_a_sampler_is_checked_by_its_copies():
 # --- bad input
 
 
-def refused(call):
-    with pytest.raises(ValueError) as caught:
-        call()
-    return str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -390,12 +385,12 @@ def refused(call):
         ),
     ],
 )
-def test_refused(call, message):
-    assert refused(call).startswith(message)
+def test_refusal(call, message):
+    assert refusal(call).startswith(message)
 
 
 def test_a_name_that_is_no_side():
     sampler = nb.best_of(nb.iid(nb.uniform(), 3), 2, by="stale")
-    message = refused(lambda: nb.exact(PROBLEM, sampler))
+    message = refusal(lambda: nb.exact(PROBLEM, sampler))
     assert "'stale' is neither of" in message and "nor a side of the problem" in message
-    assert refused(lambda: nb.best_of(nb.uniform(), 2)).startswith("pool: got uniform")
+    assert refusal(lambda: nb.best_of(nb.uniform(), 2)).startswith("pool: got uniform")

@@ -10,6 +10,7 @@ from tests.oracles.enumeration import enumerate_moments
 from tests.presets.definitions.listing import BATCH, POPULARITY, SCORES, M, iid, infonce, moments
 from tests.presets.definitions.listing import sampled_softmax as sampled_softmax_of_a_set
 from tests.presets.test_definitions import DEFINITIONS, PROBLEM, VIEWS
+from tests.refusals import refusal
 
 PRESETS = nb.presets.PRESETS
 TWINS = [row.name for row in nb.presets.CONVENTIONS if row.same_as]
@@ -137,15 +138,9 @@ def test_a_card_has_all_of_it():
 # --- bad input
 
 
-def refused(call):
-    with pytest.raises(ValueError) as caught:
-        call()
-    return str(caught.value)
-
-
 def test_a_problem_without_popularity():
     problem = nb.Problem(SCORES, PROBLEM.population)
-    assert refused(lambda: nb.preset("word2vec", 2).exact(problem)) == (
+    assert refusal(lambda: nb.preset("word2vec", 2).exact(problem)) == (
         "problem: word2vec draws from the popularity, and this problem has one input whose "
         "pop(y|x) stands for it; expected a popularity pop(y) of its own, or several inputs to "
         "average. Pass popularity=..., the shares of the labels over all inputs, to nb.Problem."
@@ -157,13 +152,13 @@ def test_a_problem_without_popularity():
 
 def test_a_missing_side_is_named_with_its_meaning():
     problem = nb.Problem(SCORES, PROBLEM.population, sides={"bm25": SCORES})
-    assert refused(lambda: nb.preset("ance", 2).exact(problem)) == (
+    assert refusal(lambda: nb.preset("ance", 2).exact(problem)) == (
         "problem: ance reads the side 'stale' (scores of an earlier state of the model), and this "
         "problem has bm25; expected an array [V], or [X, V] with a row for each input, of that "
         "name. Pass sides={'stale': array} to nb.Problem."
     )
     none = nb.Problem(SCORES, PROBLEM.population)
-    assert "and this problem has none; expected" in refused(
+    assert "and this problem has none; expected" in refusal(
         lambda: nb.preset("ance", 2).monte_carlo(none, key=0, draws=8)
     )
 
@@ -228,8 +223,8 @@ def test_sampling_agrees():
         ),
     ],
 )
-def test_refused(call, message):
-    assert refused(call).startswith(message)
+def test_refusal(call, message):
+    assert refusal(call).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +236,7 @@ def test_refused(call, message):
     ],
 )
 def test_an_unknown_name_lists_the_nearest(name, near):
-    assert refused(lambda: nb.preset(name, m=2)) == (
+    assert refusal(lambda: nb.preset(name, m=2)) == (
         f"name: got {name!r}; expected {near}. nb.presets.table() lists all of them."
     )
 
