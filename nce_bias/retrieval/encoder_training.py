@@ -28,7 +28,7 @@ from nce_bias.retrieval.encoder import (
 )
 from nce_bias.retrieval.mining import Mined, mine_negatives
 from nce_bias.retrieval.ranking import out_of_memory
-from nce_bias.retrieval.training import digest
+from nce_bias.retrieval.training import described, digest
 from nce_bias.samplers import Sampler
 from nce_bias.text.bert import Weights, depth
 from nce_bias.train.loop import fit
@@ -144,14 +144,7 @@ def train_encoder(  # noqa: PLR0913
         raise refuse("dropout", given, "a number in [0, 1)", "Pass dropout=0.1, or 0 for none.")
     model = _begun(corpus, score, config, start)
     plan = _Plan(corpus["train"], sampler, loss, config)
-    configuration = {
-        **dataclasses.asdict(config),
-        "score": repr(score),
-        "sampler": repr(sampler),
-        "loss": loss.name,
-        "arrays": digest((score, sampler, loss)),
-        "corpus": f"{corpus.name}; {len(corpus.entities)}, {len(corpus['train'])}",
-    }
+    configuration = described(config, score, sampler, loss, corpus)
     if start is not None:
         configuration["start"] = digest(start)
     updates = config.epochs * plan.steps // config.accumulate

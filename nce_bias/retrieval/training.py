@@ -109,14 +109,6 @@ def train_retriever(  # noqa: PLR0913
     for name in ("epochs", "batch", "mentions", "dim"):
         check_count(name, getattr(config, name))
     epochs = _Epochs(corpus["train"], sampler, loss, config)
-    configuration = {
-        **dataclasses.asdict(config),
-        "score": repr(score),
-        "sampler": repr(sampler),
-        "loss": loss.name,
-        "arrays": digest((score, sampler, loss)),
-        "corpus": f"{corpus.name}; {len(corpus.entities)}, {len(corpus['train'])}",
-    }
     return fit(
         _Objective(loss),
         retriever(corpus, score, dim=config.dim, seed=config.seed),
@@ -126,7 +118,7 @@ def train_retriever(  # noqa: PLR0913
         checkpoints=checkpoints,
         folder=folder,
         every=every,
-        configuration=configuration,
+        configuration=described(config, score, sampler, loss, corpus),
         progress=progress,
     )
 
@@ -215,6 +207,20 @@ def _padded(texts: Texts, rows: np.ndarray) -> Any:
 def _adam(learning_rate: float) -> optax.GradientTransformation:
     """One object for each rate: runs share their compilation."""
     return optax.adam(learning_rate)
+
+
+def described(
+    config: Any, score: scores.Score, sampler: Sampler | None, loss: Loss, corpus: Corpus
+) -> dict[str, Any]:
+    """What makes a run: a checkpoint of another one is refused."""
+    return {
+        **dataclasses.asdict(config),
+        "score": repr(score),
+        "sampler": repr(sampler),
+        "loss": loss.name,
+        "arrays": digest((score, sampler, loss)),
+        "corpus": f"{corpus.name}; {len(corpus.entities)}, {len(corpus['train'])}",
+    }
 
 
 def digest(tree: Any) -> str:
