@@ -116,7 +116,8 @@ def train_encoder(  # noqa: PLR0913
     config : EncoderConfig, optional
     start : EncoderRetriever, optional
         What training goes on from, such as the model of a run with easier negatives; its score is
-        `score`. AdamW, its warm-up and its decay begin anew. Default: `encoder_retriever`'s.
+        of `score`'s kind, with the codes that it has learnt. AdamW, its warm-up and its decay begin
+        anew. Default: `encoder_retriever`'s.
     checkpoints : steps
         Steps whose models the result has; 0 is the one before training.
     folder, every, progress
@@ -177,7 +178,7 @@ def _begun(
             remat=config.remat,
             seed=config.seed,
         )
-    if (repr(start.score), digest(start.score)) != (repr(score), digest(score)):
+    if repr(start.score) != repr(score):  # its codes have learnt
         given, other = f"got a model of {start.score!r}", f"one of {score!r}, as `score` says"
         raise refuse("start", given, other, "Pass score=start.score, or another start.")
     held, expected = start.encoder.weights, check_encoder(corpus).weights

@@ -24,6 +24,7 @@ CONFIG = nb.retrieval.EncoderConfig(
     batch=8, mine_every=2, learning_rate=2e-3, warm_up=2, epochs=2, mentions=24, seed=3
 )
 SAMPLER = nb.top(1) + nb.iid(nb.uniform(), 1)
+DUAL = nb.scores.Dual()
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +32,14 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.small_blocks(monkeypatch.setattr)
 
 
-def train(corpus: nb.retrieval.Corpus, folder: Any = None, **changed: Any) -> nb.train.Fit:
+def train(
+    corpus: nb.retrieval.Corpus,
+    folder: Any = None,
+    score: nb.scores.Score = DUAL,
+    **changed: Any,
+) -> nb.train.Fit:
     given = {"sampler": SAMPLER, "config": CONFIG, "every": 1, "checkpoints": [2]} | changed
-    return nb.retrieval.train_encoder(
-        corpus, nb.scores.Dual(), folder=folder, progress=False, **given
-    )
+    return nb.retrieval.train_encoder(corpus, score, folder=folder, progress=False, **given)
 
 
 def same(one: nb.train.Fit, two: nb.train.Fit) -> bool:
@@ -140,6 +144,15 @@ def test_a_run_goes_on_from_a_model(
     assert same(train(bert_corpus, tmp_path, checkpoints=[0], **given), second)
     with pytest.raises(ValueError, match="start"):
         train(bert_corpus, tmp_path, checkpoints=[0], **given | {"start": second.model})
+
+
+def test_codes_that_have_learnt_go_on(bert_corpus: nb.retrieval.Corpus) -> None:
+    codes = np.random.default_rng(0).normal(size=(2, tiny_bert.HIDDEN)).astype("f4")
+    poly = nb.scores.Poly(jnp.asarray(codes))
+    first = train(bert_corpus, score=poly, sampler=None).model
+    assert not np.array_equal(first.score.codes, codes)
+    begun = train(bert_corpus, score=poly, start=first, checkpoints=[0]).at(0)
+    assert np.array_equal(begun.score.codes, first.score.codes)
 
 
 def test_a_start_that_does_not_fit(
