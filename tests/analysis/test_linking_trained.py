@@ -150,6 +150,26 @@ def test_multi_is_no_better_and_no_worse_than_dual(kind):
         assert abs(row["value"]) < 0.0035 and row["low"] < 0 < row["high"]
 
 
+def test_what_is_said_of_poly():
+    """Within a point of DUAL, and below it at @64; hard negatives win less, and rank better."""
+    for kind, first, last in (("random", -0.2, -0.4), ("hard", -0.7, -0.5)):
+        rows = between("poly8", kind, "dual", kind)
+        assert round(100 * rows["recall@1"]["value"], 1) == first
+        assert rows["recall@1"]["low"] < 0 < rows["recall@1"]["high"]
+        assert round(100 * rows["recall@64"]["value"], 1) == last
+        assert rows["recall@64"]["high"] < 0
+        assert all(abs(rows[metric]["value"]) < 0.01 for metric in DEPTHS)
+    rows = between("poly8", "hard", "poly8", "random")
+    assert [round(100 * rows["recall@1"][k], 1) for k in ("value", "low", "high")] == [
+        1.1,
+        -0.1,
+        2.3,
+    ]
+    assert round(100 * rows["mrr"]["value"], 1) == 0.8 and rows["mrr"]["low"] > 0
+    for metric in ("recall@8", "recall@64"):
+        assert rows[metric]["low"] < 0 < rows[metric]["high"]
+
+
 def test_what_is_said_of_sums():
     """Titles win a point at the very top; counts and a second encoder next to nothing."""
     words = between("multi8 & words", "hard", "multi8", "hard")

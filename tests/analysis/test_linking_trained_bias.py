@@ -11,9 +11,18 @@ from analysis.linking.trained import kinds, page, pooled, setup, tables
 from tests.analysis.test_linking_trained import value
 
 
+MOMENTS: Table = pd.read_csv(tables.RESULTS / "moments.csv")
+
+
+def ends() -> Table:
+    """Each run at its last step, and the untrained models; by run and kind."""
+    last = MOMENTS["step"] == MOMENTS.groupby("run")["step"].transform("max")
+    return MOMENTS[last].set_index(["run", "kind"])
+
+
 def test_what_is_said_of_the_bias():
     """Five sixths and 57 degrees, half and a quarter; the order is that of frozen heads."""
-    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    found = ends()
     assert found.index.is_unique  # each run at its end, and the untrained models
     for run, rows in found["step"].groupby("run"):
         about = tables.RESULTS / str(run) / "about.json"
@@ -33,7 +42,7 @@ def test_what_is_said_of_the_bias():
 
 def test_what_is_said_of_the_bias_as_som_learns():
     """Of score space and of the last layer, where the order of kinds turns."""
-    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    found = ends()
     said = {
         ("untrained_som", "relative_bias"): (2 / 5, 1 / 6),
         ("som_hard_0", "relative_bias"): (5 / 6, 1 / 5),
@@ -52,7 +61,7 @@ def test_what_is_said_of_the_bias_as_som_learns():
 
 def test_what_is_said_of_the_bias_of_multi():
     """Its order does not turn, training doubles it, and in score space it is DUAL's."""
-    found: Table = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    found = ends()
     over = found["parameter_relative_bias"]
     said = {
         ("untrained_multi8", "hard"): 1 / 3,
@@ -75,7 +84,7 @@ def test_what_is_said_of_the_bias_of_multi():
 )
 def test_hard_negatives_are_better_where_training_had_random_ones(score, biases, masses):
     """About half the bias, outside its errors, as they cover more."""
-    found = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    found = ends()
     random, hard = (found.loc[f"{score}_{kind}_0", "hard"] for kind in ("random", "hard"))
     spread = np.hypot(random["relative_bias_error"], hard["relative_bias_error"])
     assert hard["relative_bias"] - random["relative_bias"] > 1.96 * spread
@@ -88,7 +97,7 @@ def test_what_is_said_of_the_law_that_a_batch_shares():
     """Three fifths, three times as much as of a world's own; the order is that of DUAL's recall."""
     found = pd.read_csv(tables.RESULTS / "pooled.csv").set_index(["run", "kind"])
     shared = found.loc["som_hard_0"]["relative_bias"]
-    moments = pd.read_csv(tables.RESULTS / "moments.csv").set_index(["run", "kind"])
+    moments = ends()
     assert abs(shared["hard"] - 3 / 5) < 0.03
     assert abs(shared["hard"] / moments.loc["som_hard_0", "hard"]["relative_bias"] - 3) < 0.2
     assert (np.diff(shared[[*setup.NEGATIVES]]) < 0).all()
