@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import Table, read, where
-from analysis.linking.trained.kinds import AND, FROZEN, OWN, beside, encoders_of
+from analysis.linking.trained.kinds import AND, FROZEN, OWN, beside, encoders_of, own
 from nce_bias import plot
 
 POINTS = pathlib.Path(__file__).parents[1] / "points"
@@ -67,7 +67,7 @@ def recalls(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
             for place, key in enumerate(names):
                 row = 100 * some.loc[[key], ["value", "low", "high"]].iloc[0]
                 joint = " + " in key[0] or AND in key[0]
-                kind = KINDS.get(key[1]) if key not in BESIDES else None
+                kind = KINDS.get(own(key[1])) if key not in BESIDES else None
                 ax.errorbar(
                     row["value"],
                     -place,
@@ -127,7 +127,7 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         for ax, (column, title) in zip(axes.flat, COLUMNS.items(), strict=False):
             lines = {}
             for kind, colour in MEASURED.items():
-                some = where(steps, kind=kind).sort_values("step")
+                some = where(steps, kind=kind).dropna(subset=[column]).sort_values("step")
                 (line,) = ax.plot(
                     some["step"], some[column], color=plot.COLOURS[colour], marker="o"
                 )
@@ -146,7 +146,8 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         last = axes.flat[2]
         for table, filled in ((frozen, False), (scatter, True)):
             for kind in OWN:
-                some = where(table, negatives=OWN[kind] if not filled else kind)
+                name = kind if filled else OWN[kind]
+                some = table[table["negatives"].map(own) == name]
                 colour = plot.COLOURS[KINDS[kind]]
                 if some.empty:
                     continue
@@ -170,12 +171,13 @@ def biases(results: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
 
 
 def along(moments: Table) -> tuple[str, str]:
-    """The run of which most was measured over parameters, too, and its untrained model.
+    """The run of which most was measured, over parameters first, and its untrained model.
 
     Of equal ones the last.
     """
-    counts = moments[moments["step"] > 0].groupby("run")["parameter_relative_bias"].count()
-    run = str(counts[counts == counts.max()].index[-1])
+    order = [*reversed(COLUMNS)]
+    counts = moments[moments["step"] > 0].groupby("run")[order].count()
+    run = str(counts.sort_values(order, kind="stable").index[-1])
     return run, f"untrained_{run.split('_')[0]}"
 
 

@@ -10,6 +10,11 @@ FROZEN = pathlib.Path(__file__).parents[1] / "results" / "scatter.csv"
 AND = " & "
 
 
+def own(negatives: str) -> str:
+    """The kind of the last pass: "hard" of "hard+hard"."""
+    return negatives.rsplit("+", 1)[-1]
+
+
 def encoders_of(score: str, negatives: str) -> list[tuple[str, str]]:
     """Score and negatives of each encoder of a sum: "hard" of all, or "random/hard" one by one."""
     scores = score.split(AND)[:-1]

@@ -70,6 +70,18 @@ def categories(results: pathlib.Path = RESULTS) -> str:
     return "\n".join(lines)
 
 
+def seeds(results: pathlib.Path = RESULTS) -> str:
+    """Hard − random of each score and seed, in points."""
+    found = pd.read_csv(results / "seeds.csv")
+    lines = [_row(["score", "seed", *METRICS]), _row(["---"] * (2 + len(METRICS)))]
+    for score, seed in dict.fromkeys(zip(found["score"], found["seed"], strict=True)):
+        rows = where(found, score=score, seed=seed)
+        by = [where(rows, metric=metric).iloc[0] for metric in METRICS]
+        cells = [_interval(row, signed=True) for row in by]
+        lines.append(_row([SCORES[score], str(seed), *cells]))
+    return "\n".join(lines)
+
+
 def two_stages(results: pathlib.Path = RESULTS) -> str:
     """Accuracy of each order of the candidates, test worlds, micro."""
     found = pd.read_csv(results / "two_stages.csv")
@@ -161,6 +173,7 @@ def written(text: str) -> str:
         "recall": recall,
         "differences": differences,
         "categories": categories,
+        "seeds": seeds,
         "stages": two_stages,
         "bias": bias,
         "parameters": parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 import nce_bias as nb
 from analysis import tables
+from analysis.linking.trained.kinds import own
 from nce_bias.retrieval import EncoderConfig, RerankerConfig
 from nce_bias.samplers import Sampler
 
@@ -30,8 +32,6 @@ NEGATIVES: dict[str, Sampler | None] = {
     "mixed": nb.top(1) + nb.without_replacement(nb.uniform(), MINED - 1),
     "hard": nb.top(MINED),
 }
-#: Negatives of runs that go on from another run's model, one pass after the other.
-PASSES = ("hard+hard",)
 PASS = 1000  # between the seeds of a run's passes
 CODES, VECTORS = 8, 8  # of POLY and MULTI
 SCORES = ("dual", "som", "multi8", "poly8")
@@ -59,7 +59,7 @@ class Cell(NamedTuple):
     @property
     def own(self) -> str:
         """The kind of its negatives, in the last pass."""
-        return self.negatives.rsplit("+", 1)[-1]
+        return own(self.negatives)
 
     @property
     def before(self) -> Cell | None:
@@ -88,22 +88,21 @@ class Design(tables.Design):
     seeds : int
     plan : EncoderConfig
         Its seed is that of the cell.
+    more : cells
+        Runs beside these: of a second pass, of another seed.
     """
 
     scores: tuple[str, ...]
     negatives: tuple[str, ...]
     seeds: int
     plan: EncoderConfig
+    more: tuple[Cell, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
         """Seed by seed, so that a set of runs that is cut short is a smaller set."""
-        return [
-            Cell(score, kind, seed)
-            for seed in range(self.seeds)
-            for score in self.scores
-            for kind in self.negatives
-        ]
+        grid = itertools.product(range(self.seeds), self.scores, self.negatives)
+        return [*(Cell(score, kind, seed) for seed, score, kind in grid), *self.more]
 
     def plan_of(self, cell: Cell) -> EncoderConfig:
         """The plan of one run; each pass has a seed that is no other run's."""
@@ -147,7 +146,8 @@ STAGES = {
     "residual": Stage(joined=True),
 }
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-FULL = Design(SCORES, (*NEGATIVES, *PASSES), seeds=1, plan=EncoderConfig())
+MORE = (Cell("poly8", "hard+hard", 0), Cell("dual", "random", 1), Cell("dual", "hard", 1))
+FULL = Design(SCORES, tuple(NEGATIVES), seeds=1, plan=EncoderConfig(), more=MORE)
 
 
 def cells_of(labels: Sequence[str]) -> list[Cell]:

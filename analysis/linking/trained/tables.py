@@ -51,7 +51,10 @@ def kept(out: pathlib.Path = RESULTS) -> list[Cell]:
 
 
 def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
-    """Of each score and kind of negatives `[seeds, n]`; what they are compared with comes first."""
+    """Of each score and kind of negatives `[seeds, n]`; what they are compared with comes first.
+
+    Of trained runs it is the first seed: others were run of few, and stand in `seeds`.
+    """
     with np.load(FROZEN, allow_pickle=False) as file:
         found = {
             (f"{score}, frozen" if score != "bm25" else score, kind): file[
@@ -63,11 +66,12 @@ def ranks(split: str, out: pathlib.Path = RESULTS) -> Ranks:
         for name in (baselines.SENSE, baselines.PLAIN):
             score = "minilm" if name == baselines.PLAIN else "title"
             found[score, name] = file[f"{split} {name}"][None]
+    first = [cell for cell in kept(out) if cell.seed == 0]
     by_kind: dict[tuple[str, str], list[np.ndarray]] = {}
-    for cell in kept(out):
+    for cell in first:
         with np.load(out / cell.folder / "ranks.npz", allow_pickle=False) as file:
             by_kind.setdefault((cell.score, cell.negatives), []).append(file[split])
-    for cell, name in itertools.product(kept(out), setup.STAGES):
+    for cell, name in itertools.product(first, setup.STAGES):
         if (out / f"{name}_{cell.folder}").is_dir():
             with np.load(out / f"{name}_{cell.folder}" / "ranks.npz", allow_pickle=False) as file:
                 both = by_kind.setdefault((f"{cell.score} + {name}", cell.negatives), [])
@@ -112,6 +116,28 @@ def differences(
             zip(("score", "negatives", "minus_score", "minus_negatives"), a + b, strict=True)
         )
         rows += [about | row for row in table.to_dict("records")]
+    return rows
+
+
+def seeds(worlds: list[str], out: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
+    """Hard negatives against random ones on the test worlds, seed by seed; mentions are paired.
+
+    `hard` and `random` are the values of each, `value` is their difference.
+    """
+    there, rows = kept(out), []
+    for cell in there:
+        base = cell._replace(negatives="random")
+        if cell.negatives != "hard" or base not in there:
+            continue
+        pair = []
+        for one in (cell, base):
+            with np.load(out / one.folder / "ranks.npz", allow_pickle=False) as file:
+                pair.append(file["test"])
+        table = nb.retrieval.compare(pair[0], pair[1], worlds, at=setup.AT)
+        for name, found in zip((cell.negatives, base.negatives), pair, strict=True):
+            table[name] = nb.retrieval.evaluate(found, worlds, at=setup.AT)["value"]
+        about = {"score": cell.score, "seed": cell.seed}
+        rows += [about | row for row in where(table, average="micro").to_dict("records")]
     return rows
 
 
@@ -164,6 +190,7 @@ def write(data: Any, out: pathlib.Path = RESULTS, source: pathlib.Path = RESULTS
                 _with_encoders(source),
             ),
             "categories": linking.categories(found["test"], data),
+            "seeds": seeds(worlds["test"], source),
             "two_stages": two_stages(worlds, source),
             "moments": measured.collected(source, "moments"),
             "pooled": measured.collected(source, "pooled"),
