@@ -81,7 +81,7 @@ class Biases(NamedTuple):
         return np.sum(a * b, axis=-1)
 
 
-class World(NamedTuple):
+class Found(NamedTuple):
     """What was found of the mentions of one world in score space; scalars of each kind."""
 
     biases: Biases
@@ -105,7 +105,7 @@ def score_moments(problems: Iterable[nb.Problem], kinds: Kinds) -> list[dict[str
     return _score_space([_measured(problem, kinds) for problem in problems])
 
 
-def _score_space(worlds: list[World]) -> list[dict[str, Any]]:
+def _score_space(worlds: list[Found]) -> list[dict[str, Any]]:
     each = [np.sum(world.biases.gradient**2, axis=1) for world in worlds]
     exact = np.concatenate(each)
     weights = np.array([len(some) / len(exact) for some in each])
@@ -131,7 +131,10 @@ def _parameters(worlds: list[Biases], total: int) -> dict[str, dict[str, float]]
     gradient = np.sum([world.gradient for world in worlds], axis=0) / total
     square_norm, found = float(gradient @ gradient), {}
     for kind in worlds[0].halves:
-        a, b = np.sum([world.halves[kind] for world in worlds], axis=0) / total
+        a, b = (
+            np.sum([world.halves[kind][half] for world in worlds], axis=0) / total
+            for half in (0, 1)
+        )
         square = float(a @ b)
         contrastive = gradient - (a + b) / 2
         found[kind] = {
@@ -190,7 +193,7 @@ def distinct(
 SCALARS = ("loss", "cross_entropy", "cosine", "variance", "coverage", "error")
 
 
-def _measured(problem: nb.Problem, kinds: Kinds) -> World:
+def _measured(problem: nb.Problem, kinds: Kinds) -> Found:
     """Each kind's bias of each mention, and its scalars, of one world."""
     gradient = np.exp(np.asarray(problem.log_model)) - np.asarray(problem.population)
     halves, scalars = {}, {}
@@ -209,7 +212,7 @@ def _measured(problem: nb.Problem, kinds: Kinds) -> World:
         halves[kind] = np.asarray(both[0].bias), np.asarray(both[1].bias)
         each = [_scalars(half) for half in both]
         scalars[kind] = {name: float(np.mean([half[name] for half in each])) for name in SCALARS}
-    return World(Biases(gradient, halves), scalars)
+    return Found(Biases(gradient, halves), scalars)
 
 
 def _pulled(model: Model, mentions: Mentions, biases: Biases) -> Biases:

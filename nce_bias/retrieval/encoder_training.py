@@ -116,8 +116,8 @@ def train_encoder(  # noqa: PLR0913
     config : EncoderConfig, optional
     start : EncoderRetriever, optional
         What training goes on from, such as the model of a run with easier negatives; its score is
-        of `score`'s kind, with the codes that it has learnt. AdamW, its warm-up and its decay begin
-        anew. Default: `encoder_retriever`'s.
+        of `score`'s kind, with the codes that it has learnt. All its layers are trained; AdamW, its
+        warm-up and its decay begin anew. Default: `encoder_retriever`'s.
     checkpoints : steps
         Steps whose models the result has; 0 is the one before training.
     folder, every, progress
@@ -148,6 +148,8 @@ def train_encoder(  # noqa: PLR0913
     configuration = described(config, score, sampler, loss, corpus)
     if start is not None:
         configuration["start"] = digest(start)
+        if not eqx.is_array(start.scale):  # a constant, no array that the digest has
+            configuration["scale"] = float(start.scale)
     updates = config.epochs * plan.steps // config.accumulate
     with advice_on_memory(config):
         return fit(
@@ -167,7 +169,7 @@ def train_encoder(  # noqa: PLR0913
 def _begun(
     corpus: Corpus, score: scores.Score, config: EncoderConfig, start: EncoderRetriever | None
 ) -> EncoderRetriever:
-    """The model of step 0: a new one, or `start` with the run's own dropout."""
+    """The model of step 0: a new one, or all of `start` with the run's own dropout."""
     if start is None:
         return encoder_retriever(
             corpus,
@@ -191,7 +193,7 @@ def _begun(
         )
 
     def going_on(encoder: BertStates) -> BertStates:
-        return dataclasses.replace(encoder, rate=config.dropout, remat=config.remat)
+        return dataclasses.replace(encoder, rate=config.dropout, remat=config.remat, constant=0)
 
     both = None if start.label_encoder is None else going_on(start.label_encoder)
     return dataclasses.replace(start, encoder=going_on(start.encoder), label_encoder=both)
@@ -199,8 +201,11 @@ def _begun(
 
 def _sizes(weights: Weights) -> str:
     words, positions = (len(weights[name]) for name in ("words", "positions"))
-    width = weights["words"].shape[1]
-    return f"{depth(weights)} layers, width {width}, {words} words, {positions} positions"
+    width, inner = weights["layers"]["inner"][0].shape[-2:]
+    return (
+        f"{depth(weights)} layers of {width} and {inner} columns, {words} words, "
+        f"{positions} positions"
+    )
 
 
 @contextlib.contextmanager

@@ -162,9 +162,9 @@ def test_a_trained_encoder_is_measured_at_its_last_layer(
     for column in ("relative_bias", "parameter_relative_bias"):
         assert abs(found[column]["random"] - found[column]["hard"]) > 0.01
     kept = trained_runs.kept_scores(model, corpus, "test", tmp_path)
-    alone = pd.DataFrame(trained.measure_scores(kept.parts, corpus)).set_index("kind").to_dict()
+    alone = pd.DataFrame(trained.measure_kept(kept.parts, corpus)).set_index("kind").to_dict()
     assert set(found) - set(alone) == {name for name in found if name.startswith("parameter_")}
-    anew = pd.DataFrame(trained.measure_scores_of(model, corpus)).set_index("kind").to_dict()
+    anew = pd.DataFrame(trained.measure_score_space(model, corpus)).set_index("kind").to_dict()
     for column, values in alone.items():
         assert values == pytest.approx(found[column], rel=1e-5, abs=1e-9)
         assert anew[column] == pytest.approx(values, rel=1e-5, abs=1e-9)

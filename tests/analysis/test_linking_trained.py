@@ -250,7 +250,7 @@ def test_runs_that_are_kept_are_not_run_again(tmp_path, monkeypatch):
 
 
 def test_a_second_pass_begins_with_the_model_of_the_first(tmp_path, monkeypatch):
-    """Both with the negatives of their pass, in an order of their own."""
+    """Each with the negatives of its pass, in an order of its own."""
     asked = []
 
     def train(corpus, score, sampler, *, config, start, folder, **_):
@@ -259,14 +259,37 @@ def test_a_second_pass_begins_with_the_model_of_the_first(tmp_path, monkeypatch)
 
     monkeypatch.setattr(nb.retrieval, "train_encoder", train)
     corpus: Any = {"train": range(18525)}
-    (cell,) = setup.cells_of(["poly8 hard+hard 0"])
-    runs.trained(corpus, setup.FULL, cell, tmp_path)
-    hard, first = setup.NEGATIVES["hard"], "poly8_hard_0"
+    runs.trained(corpus, setup.FULL, setup.Cell("dual", "random+hard", 0), tmp_path)
+    random, hard = (setup.NEGATIVES[kind] for kind in ("random", "hard"))
     assert asked == [
-        (hard, 0, None, first),
-        (hard, setup.PASS, f"model of {first}", "poly8_hard+hard_0"),
+        (random, 0, None, "dual_random_0"),
+        (hard, setup.PASS, "model of dual_random_0", "dual_random+hard_0"),
     ]
-    assert len({setup.FULL.plan_of(one).seed for one in setup.FULL.cells}) == 3  # 0, 1, PASS
+    before = setup.Cell("dual", "in-batch+random+hard", 0).before
+    assert before and before.negatives == "in-batch+random" and before.own == "random"
+
+
+def test_passes_that_are_not_at_hand(tmp_path):
+    first, second, third = (
+        setup.Cell("dual", kinds, 0)
+        for kinds in ("in-batch", "in-batch+hard", "in-batch+hard+hard")
+    )
+    other = setup.Cell("som", "hard", 0)
+    assert runs.missing(tmp_path, first) is None and runs.missing(tmp_path, third) == first
+    assert runs.with_earlier(tmp_path, [other, third]) == [other, first, second, third]
+    assert runs.with_earlier(tmp_path, [second, third]) == [first, second, third]
+    _add(tmp_path / first.folder, {})
+    assert runs.missing(tmp_path, second) is None and runs.missing(tmp_path, third) == second
+    assert runs.with_earlier(tmp_path, [third]) == [second, third]
+
+
+def test_a_stage_of_all_mentions_reads_as_many_pairs_a_step():
+    corpus: Any = {"train": np.arange(6000)}
+    cell, counts = setup.Cell("dual", "hard", 0), {}
+    for name, stage in setup.STAGES.items():
+        counts[name] = len(stages.mentions_of(corpus, cell, stage))
+        assert stage.plan.batch * (1 + stage.plan.negatives) == 128
+    assert counts == {"joint": 5120, "joint-all": 6000, "residual": 5120}
 
 
 def test_a_name_of_no_second_stage_is_refused():

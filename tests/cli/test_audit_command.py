@@ -6,18 +6,13 @@ import shlex
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
 import nce_bias as nb
-from nce_bias.cli import app
+from tests.cli.commands import run
 
 QUERIES = np.random.default_rng(0).normal(size=(6, 3))
 LABELS = np.random.default_rng(1).normal(size=(5, 3))
 GOLDS = [0, 1, 2, 3, 4, 0]
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

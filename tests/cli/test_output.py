@@ -7,15 +7,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
-from nce_bias.cli import app
+from tests.cli.commands import run
 
 compare_module = sys.modules["nce_bias.cli._compare"]  # the package has the function of this name
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(autouse=True)

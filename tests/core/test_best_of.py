@@ -385,7 +385,7 @@ def test_a_sampler_is_checked_by_its_copies():
         ),
     ],
 )
-def test_refusal(call, message):
+def test_refused(call, message):
     assert refusal(call).startswith(message)
 
 

@@ -223,7 +223,7 @@ def test_sampling_agrees():
         ),
     ],
 )
-def test_refusal(call, message):
+def test_refused(call, message):
     assert refusal(call).startswith(message)
 
 

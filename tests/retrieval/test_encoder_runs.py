@@ -142,8 +142,44 @@ def test_a_run_goes_on_from_a_model(
     assert second.losses[0] == pytest.approx(float(loss), rel=1e-5)  # float32
     assert second.losses[0] < train(bert_corpus, config=config).losses[0]
     assert same(train(bert_corpus, tmp_path, checkpoints=[0], **given), second)
-    with pytest.raises(ValueError, match="start"):
-        train(bert_corpus, tmp_path, checkpoints=[0], **given | {"start": second.model})
+    other = dataclasses.replace(first, scale=10.0)
+    for start, said in ((second.model, r"start = '\w{16}'"), (other, "scale = ")):
+        with pytest.raises(ValueError, match=said):
+            train(bert_corpus, tmp_path, checkpoints=[0], **given | {"start": start})
+
+
+def test_both_encoders_go_on_with_all_their_layers(bert_corpus: nb.retrieval.Corpus) -> None:
+    config = dataclasses.replace(CONFIG, epochs=1, dropout=0.0, remat=True)
+    two = nb.retrieval.encoder_retriever(bert_corpus, DUAL, shared=False)
+    run = train(bert_corpus, config=config, start=two.frozen(1), checkpoints=[0])
+    begun, ended = run.at(0), run.model
+    for name in ("encoder", "label_encoder"):
+        one, other, first = (getattr(model, name) for model in (begun, ended, two))
+        assert (one.rate, one.remat, one.constant) == (0.0, True, 0)
+        assert np.array_equal(one.weights["words"], first.weights["words"])
+        before, after = (found.weights["layers"]["norm"][0][0] for found in (one, other))
+        assert not np.array_equal(
+            before, after
+        )  # a vector of the lowest layer, which does not decay
+
+
+def test_a_run_with_a_start_goes_on_to_the_same_bits(
+    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path
+) -> None:
+    first = train(bert_corpus, sampler=None).model
+    update, calls = loop.update, []
+
+    def interrupting(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return update(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "update", interrupting)
+        assert len(train(bert_corpus, tmp_path, start=first).losses) == 1
+    again = train(bert_corpus, tmp_path, start=first)
+    assert same(again, train(bert_corpus, start=first))
 
 
 def test_codes_that_have_learnt_go_on(bert_corpus: nb.retrieval.Corpus) -> None:
@@ -164,7 +200,7 @@ def test_a_start_that_does_not_fit(
     more = nb.text.bert(tiny_bert.write(tmp_path, [*tiny_bert.MARKS, "[unused2]"]), max_tokens=64)
     other = nb.retrieval.corpus(tiny.data(), more, learn=True)
     begun, words = nb.retrieval.encoder_retriever(other, nb.scores.Dual()), len(tiny_bert.words())
-    said = rf"width 16, {words + 7} words.* expected 2 layers, width 16, {words + 6} words"
+    said = rf"16 and 24 columns, {words + 7} words.* expected 2 layers of .* {words + 6} words"
     with pytest.raises(ValueError, match=said):
         train(bert_corpus, start=begun)
 

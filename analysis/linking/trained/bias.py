@@ -42,7 +42,7 @@ def measure(model: nb.retrieval.EncoderRetriever, corpus: nb.retrieval.Corpus) -
     return bias.moments(model.frozen(BELOW), corpus, "test", _kinds())
 
 
-def measure_scores(scores: Sequence[Scored], corpus: nb.retrieval.Corpus) -> list[Any]:
+def measure_kept(scores: Sequence[Scored], corpus: nb.retrieval.Corpus) -> list[Any]:
     """The columns of `measure` that need no model, from scores of all test mentions.
 
     `scores` has one part of each world, as `runs.kept_scores` gives them.
@@ -56,7 +56,7 @@ def measure_scores(scores: Sequence[Scored], corpus: nb.retrieval.Corpus) -> lis
     return bias.score_moments(problems, _kinds())
 
 
-def measure_scores_of(
+def measure_score_space(
     model: nb.retrieval.EncoderRetriever, corpus: nb.retrieval.Corpus
 ) -> list[Any]:
     """The same of a model whose scores are not kept."""
@@ -91,7 +91,7 @@ def main(
         bool, typer.Option(help="Without: score space alone, at the end from scores that are kept.")
     ] = True,
 ) -> None:
-    """Measure what has a checkpoint in the folder, and the untrained models.
+    """Measure what has a checkpoint in the folder; with parameters the untrained models, too.
 
     Ten minutes a model on two cores; without parameters some minutes, at the end of a run seconds
     where its scores are kept. What is measured is not measured again.
@@ -100,7 +100,7 @@ def main(
     encoder = nb.text.minilm(max_tokens=setup.TOKENS)
     corpus = nb.retrieval.corpus(nb.data.entity_linking(), encoder, learn=True)
     for cell in setup.cells_of(only) if only else setup.FULL.cells:
-        if not runs.is_done(work, cell):
+        if not runs.is_done(work, cell) or runs.missing(work, cell):
             continue
         folder, found = runs.folder_of(work, cell), runs.trained(corpus, setup.FULL, cell, work)
         last = int(found.steps[-1])
@@ -111,9 +111,9 @@ def main(
                 say(f"{cell.label}, step {at}, score space")
                 if at == last:
                     kept = runs.kept_scores(found.model, corpus, "test", folder)
-                    rows = measure_scores(kept.parts, corpus)
+                    rows = measure_kept(kept.parts, corpus)
                 else:
-                    rows = measure_scores_of(found.at(at), corpus)
+                    rows = measure_score_space(found.at(at), corpus)
                 _add(folder / "moments.csv", at, rows)
             continue
         models = {(folder, at): functools.partial(found.at, at) for at in step or [last]}
@@ -130,7 +130,7 @@ def main(
 
 
 def _untrained(corpus: nb.retrieval.Corpus, cell: setup.Cell) -> nb.retrieval.EncoderRetriever:
-    plan = setup.FULL.plan_of(cell)
+    plan = setup.FULL.plan_of(setup.Cell(cell.score, "random", 0))  # what the first seed began from
     return nb.retrieval.encoder_retriever(
         corpus, setup.scores()[cell.score], dim=plan.dim, scale=plan.scale, seed=plan.seed
     )

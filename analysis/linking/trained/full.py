@@ -30,7 +30,7 @@ def main(
     rerank: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help=f"Second stages, some 30 min each: {', '.join(setup.STAGES)}."
+            metavar="NAME", help=f"Second stages, 30 to 40 min each: {', '.join(setup.STAGES)}."
         ),
     ] = None,
     mentions: Annotated[

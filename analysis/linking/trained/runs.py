@@ -43,6 +43,23 @@ def is_done(work: pathlib.Path, cell: Cell) -> bool:
     return (folder_of(work, cell) / "about.json").is_file()
 
 
+def missing(work: pathlib.Path, cell: Cell) -> Cell | None:
+    """The earliest pass of a cell whose run is not at hand, without which no later one begins."""
+    if cell.before is None:
+        return None
+    return missing(work, cell.before) or (None if is_done(work, cell.before) else cell.before)
+
+
+def with_earlier(work: pathlib.Path, cells: Sequence[Cell]) -> list[Cell]:
+    """These cells, and before each what has to be trained for it."""
+    found: list[Cell] = []
+    for cell in cells:
+        if missing(work, cell) and cell.before not in found:
+            found += with_earlier(work, [cell.before] if cell.before else [])
+        found.append(cell)
+    return list(dict.fromkeys(found))
+
+
 def steps_of(corpus: nb.retrieval.Corpus, design: Design) -> int:
     """Steps of one run."""
     held = len(corpus["train"])
@@ -71,14 +88,15 @@ def run_all(
     """Every cell that is not done, here or among the results."""
     kept = tables.kept() if design == setup.FULL else []
     left = [cell for cell in cells if not (is_done(work, cell) or cell in kept)]
+    minutes = expected(corpus, design, with_earlier(work, left)) / 60
     say(
         f"{len(cells)} runs, {len(cells) - len(left)} of them done; about "
-        f"{expected(corpus, design, left) / 60:.0f} min to go on two cores. Ctrl-C loses nothing."
+        f"{minutes:.0f} min to go on two cores. Ctrl-C loses nothing."
     )
     for place, cell in enumerate(left, start=1):
         began = time.monotonic()
         run(corpus, design, cell, work, say)
-        rest = expected(corpus, design, left[place:]) / 60
+        rest = expected(corpus, design, with_earlier(work, left[place:])) / 60
         took = f"{time.monotonic() - began:.0f} s; about {rest:.0f} min left"
         say(f"[{place}/{len(left)}] {cell.label}: {took}")
 

@@ -105,7 +105,7 @@ class Design(tables.Design):
         return [*(Cell(score, kind, seed) for seed, score, kind in grid), *self.more]
 
     def plan_of(self, cell: Cell) -> EncoderConfig:
-        """The plan of one run; each pass has a seed that is no other run's."""
+        """The plan of one run; its passes have seeds of their own, those of every run."""
         seed = cell.seed + PASS * cell.negatives.count("+")
         return dataclasses.replace(self.plan, seed=seed, dim=WIDTHS.get(cell.score))
 
