@@ -157,10 +157,9 @@ def test_both_encoders_go_on_with_all_their_layers(bert_corpus: nb.retrieval.Cor
         one, other, first = (getattr(model, name) for model in (begun, ended, two))
         assert (one.rate, one.remat, one.constant) == (0.0, True, 0)
         assert np.array_equal(one.weights["words"], first.weights["words"])
+        # a vector of the lowest layer, which does not decay
         before, after = (found.weights["layers"]["norm"][0][0] for found in (one, other))
-        assert not np.array_equal(
-            before, after
-        )  # a vector of the lowest layer, which does not decay
+        assert not np.array_equal(before, after)
 
 
 def test_a_run_with_a_start_goes_on_to_the_same_bits(
