@@ -1,5 +1,6 @@
 """What `analysis/linking/trained` says of the bias, against its tables."""
 
+import itertools
 import json
 
 import numpy as np
@@ -79,7 +80,11 @@ def test_what_is_said_of_the_bias_of_multi():
 
 @pytest.mark.parametrize(
     ("score", "biases", "masses"),
-    [("som", (0.11, 0.20), (0.89, 0.79)), ("multi8", (0.10, 0.24), (0.91, 0.74))],
+    [
+        ("som", (0.11, 0.20), (0.89, 0.79)),
+        ("multi8", (0.10, 0.24), (0.91, 0.74)),
+        ("poly8", (0.13, 0.23), (0.88, 0.75)),
+    ],
 )
 def test_hard_negatives_are_better_where_training_had_random_ones(score, biases, masses):
     """About half the bias, outside its errors, as they cover more."""
@@ -90,6 +95,20 @@ def test_hard_negatives_are_better_where_training_had_random_ones(score, biases,
     assert 0.4 < random["relative_bias"] / hard["relative_bias"] < 0.6
     for row, bias, mass in zip((random, hard), biases, masses, strict=True):
         assert round(row["relative_bias"], 2) == bias and round(row["coverage"], 2) == mass
+
+
+def test_what_is_said_of_the_bias_along_training():
+    """Of POLY at both minings and at its end: hard negatives cover less and less of what learns."""
+    steps, about = [100, 200, 289], {}
+    for run, kind in itertools.product(("hard", "random"), ("hard", "random")):
+        about[run, kind] = where(MOMENTS, run=f"poly8_{run}_0", kind=kind).set_index("step")
+        assert about[run, kind].index.tolist() == steps
+    for run, missed in (("hard", [0.18, 0.22, 0.23]), ("random", [0.14, 0.14, 0.13])):
+        assert about[run, "hard"]["relative_bias"].round(2).tolist() == missed
+        uniform = about[run, "random"]
+        assert np.ptp(uniform["relative_bias"]) < 1.96 * uniform["relative_bias_error"].min()
+    mass = about["hard", "hard"]["coverage"]
+    assert (np.diff(mass) < 0).all() and [round(mass[k], 2) for k in (100, 289)] == [0.85, 0.75]
 
 
 def test_what_is_said_of_the_law_that_a_batch_shares():
@@ -112,7 +131,8 @@ def test_what_is_said_of_bias_and_recall():
     assert (found["spearman"] < 0).all()
     ours = where(pd.read_csv(tables.RESULTS / "scatter.csv"), negatives="hard").set_index("score")
     for column in ("relative_bias", "recall@1"):
-        assert ours[column]["som"] < ours[column]["multi8"] < ours[column]["dual"]
+        order = [ours[column][score] for score in ("som", "poly8", "multi8", "dual")]
+        assert (np.diff(order) > 0).all()
     frozen = where(pd.read_csv(kinds.FROZEN), negatives="hard")
     bias = frozen["relative_bias"]
     assert bias.min() < ours["relative_bias"]["som"] < bias.max()
