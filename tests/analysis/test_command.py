@@ -231,9 +231,12 @@ def test_two_at_a_time_give_the_same_files(apart):
 
 def test_ctrl_c_ends_all_that_run_and_keeps_what_is_finished(apart, checkout):
     checkout("beta", then="import time; time.sleep(600)")
+    # a shell lets what it starts in the background ignore Ctrl-C, and that would be inherited
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     running = subprocess.Popen(
         apart, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     assert running.stdout is not None
     for line in running.stdout:
         if "alpha (figure)" in line:

@@ -10,11 +10,12 @@ import pytest
 from scipy import stats
 
 import nce_bias as nb
-from tests.core.test_best_of import p_value, pairs_listed, refused
+from tests.core.test_best_of import p_value, pairs_listed
 from tests.core.test_loss_family import assert_enumerated
 from tests.core.test_samplers import LEVEL, drawn
 from tests.core.test_until_distinct import DEVIATIONS, ROUNDING, proposal_of
 from tests.oracles.enumeration import enumerate_moments
+from tests.refusals import refusal
 
 SCORES = np.array([1.3, -0.4, 0.2, -2.1])
 POPULATION = np.array([0.35, 0.05, 0.4, 0.2])
@@ -48,7 +49,7 @@ def test_one_draw_is_masked():
     """There is no other copy; a loss without the gold in Z then has nothing left."""
     one, masked = (nb.exact(PROBLEM, sampler(1, hits)) for hits in ("mask_last", "mask"))
     np.testing.assert_allclose(one.gradient, masked.gradient, atol=1e-15)
-    assert "mask_last" in refused(lambda: nb.exact(PROBLEM, sampler(1), nb.self_normalized))
+    assert "mask_last" in refusal(lambda: nb.exact(PROBLEM, sampler(1), nb.self_normalized))
 
 
 @pytest.mark.parametrize("name", ["infonce", "negative_sampling"])
