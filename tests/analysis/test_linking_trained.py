@@ -199,6 +199,10 @@ def test_what_is_said_of_a_second_pass():
     shown = where(RECALL, split="test", average="micro", metric="recall@8")
     best = shown.loc[shown["value"].idxmax()]
     assert (best["score"], best["negatives"]) == ("poly8", "hard+hard")
+    every = where(pd.read_csv(tables.RESULTS / "differences.csv"), average="micro")
+    alike = where(every[every["score"] == every["minus_score"]], metric="recall@8")
+    assert len(alike) == 10
+    assert set(alike["negatives"][alike["low"] > 0]) == {"hard+hard"}
     limits = {k: shown_best(f"recall@{k}") for k in setup.AT}
     assert limits == {1: 67.9, 8: 87.5, 64: 92.2}
 
