@@ -105,6 +105,12 @@ def test_what_is_said_where_words_do_not_help():
     assert low["recall@1"]["hard"] < low["recall@1"]["in-batch"]
 
 
+def test_what_stays_unfound_is_what_words_do_not_find():
+    missed = tables.ranks("test")["dual", "hard"][0] > max(setup.AT)
+    of = np.array([mention.category for mention in nb.data.entity_linking().mentions["test"]])
+    assert missed.sum() == 150 and (of[missed] == "LOW_OVERLAP").sum() == 149
+
+
 def test_what_is_said_of_two_stages():
     """Neither adds anything to its retriever; JOINT alone is below it, and learns what it can."""
     found = pd.read_csv(tables.RESULTS / "two_stages.csv")
