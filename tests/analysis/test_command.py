@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import analysis
 from analysis import command
 from analysis.__main__ import app
+from tests.refusals import refused_line
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -38,13 +39,7 @@ def run(*arguments):
 
 
 def refused(*arguments):
-    """Standard error of a call that must end with exit code 2, one line and no traceback."""
-    done = run(*arguments)
-    assert done.exit_code == 2, done.output
-    assert isinstance(done.exception, SystemExit), done.exception
-    assert done.stdout == ""
-    assert done.stderr.endswith("\n") and done.stderr.count("\n") == 1
-    return done.stderr[:-1]
+    return refused_line(run(*arguments))
 
 
 @pytest.fixture

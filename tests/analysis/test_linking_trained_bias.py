@@ -9,7 +9,7 @@ import pytest
 
 from analysis.frames import Table, where
 from analysis.linking.trained import kinds, page, pooled, setup, tables
-from tests.analysis.test_linking_trained import value
+from tests.analysis.linking_trained import value
 
 MOMENTS: Table = pd.read_csv(tables.RESULTS / "moments.csv")
 

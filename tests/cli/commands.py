@@ -3,6 +3,7 @@
 from typer.testing import CliRunner
 
 from nce_bias.cli import app
+from tests.refusals import refused_line
 
 SCORES = [2.0, 1.0, 0.0, -1.0]
 POPULATION = [0.6, 0.2, 0.15, 0.05]
@@ -14,15 +15,7 @@ def run(*arguments):
 
 
 def refused(*arguments):
-    """Standard error of a call that must end with exit code 2, one line and no traceback."""
-    done = run(*arguments)
-    assert done.exit_code == 2, done.output
-    assert isinstance(done.exception, SystemExit), done.exception
-    assert done.stdout == ""
-    line, end = done.stderr[:-1], done.stderr[-1:]
-    assert end == "\n"
-    assert "\n" not in line
-    return line
+    return refused_line(run(*arguments))
 
 
 def rows(text):

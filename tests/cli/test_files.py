@@ -198,7 +198,10 @@ def test_a_header_or_index_that_came_as_data(options, what, shape, files):
 def test_numbers_that_do_not_count_are_taken_silently(rows, tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(rows)
-    arrays.load_array(path, "scores")  # a warning would be an error
+    found = arrays.load_array(path, "scores")  # a warning would be an error
+    assert found.ravel().tolist() == [
+        float(number) for number in rows.replace("\n", ",").split(",")[:-1]
+    ]
 
 
 def test_a_float32_softmax_and_a_mask_from_files(files):

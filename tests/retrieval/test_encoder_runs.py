@@ -49,12 +49,19 @@ def same(one: nb.train.Fit, two: nb.train.Fit) -> bool:
     )
 
 
-@pytest.mark.parametrize(("name", "call"), [("update", 4), ("mine_negatives", 2)])
+@pytest.mark.parametrize(
+    ("name", "call", "begun"),
+    [("update", 4, False), ("mine_negatives", 2, False), ("update", 2, True)],
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
-    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, name: str, call: int
+    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path, name: str, call: int, begun: bool
 ) -> None:
-    """Stopped between two minings, and in one; 2 epochs of 3 steps, mined at 0, 2, 3 and 5."""
-    whole = train(bert_corpus)
+    """Stopped between two minings, and in one; 2 epochs of 3 steps, mined at 0, 2, 3 and 5.
+
+    Begun anew, or from another run's model.
+    """
+    given = {"start": train(bert_corpus, sampler=None).model} if begun else {}
+    whole = train(bert_corpus, **given)
     assert whole.losses.shape == (6,) and whole.status == "ok"
     module = loop if name == "update" else encoder_training
     function, calls = getattr(module, name), []
@@ -67,10 +74,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, name, interrupting)
-        part = train(bert_corpus, tmp_path)
+        part = train(bert_corpus, tmp_path, **given)
     assert part.status.startswith("interrupted") and 0 < len(part.losses) < 6
-    assert same(train(bert_corpus, tmp_path), whole)
-    other = train(bert_corpus, config=dataclasses.replace(CONFIG, seed=4))
+    assert same(train(bert_corpus, tmp_path, **given), whole)
+    other = train(bert_corpus, config=dataclasses.replace(CONFIG, seed=4), **given)
     assert not same(other, whole)
 
 
@@ -160,25 +167,6 @@ def test_both_encoders_go_on_with_all_their_layers(bert_corpus: nb.retrieval.Cor
         # a vector of the lowest layer, which does not decay
         before, after = (found.weights["layers"]["norm"][0][0] for found in (one, other))
         assert not np.array_equal(before, after)
-
-
-def test_a_run_with_a_start_goes_on_to_the_same_bits(
-    bert_corpus: nb.retrieval.Corpus, tmp_path: pathlib.Path
-) -> None:
-    first = train(bert_corpus, sampler=None).model
-    update, calls = loop.update, []
-
-    def interrupting(*given: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return update(*given)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "update", interrupting)
-        assert len(train(bert_corpus, tmp_path, start=first).losses) == 1
-    again = train(bert_corpus, tmp_path, start=first)
-    assert same(again, train(bert_corpus, start=first))
 
 
 def test_codes_that_have_learnt_go_on(bert_corpus: nb.retrieval.Corpus) -> None:

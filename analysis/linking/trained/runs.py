@@ -43,21 +43,14 @@ def is_done(work: pathlib.Path, cell: Cell) -> bool:
     return (folder_of(work, cell) / "about.json").is_file()
 
 
-def missing(work: pathlib.Path, cell: Cell) -> Cell | None:
-    """The earliest pass of a cell whose run is not at hand, without which no later one begins."""
-    if cell.before is None:
-        return None
-    return missing(work, cell.before) or (None if is_done(work, cell.before) else cell.before)
+def missing(work: pathlib.Path, cell: Cell) -> list[Cell]:
+    """Passes before a cell's that are not at hand: without their models it cannot begin."""
+    return [one for one in cell.earlier if not is_done(work, one)]
 
 
 def with_earlier(work: pathlib.Path, cells: Sequence[Cell]) -> list[Cell]:
-    """These cells, and before each what has to be trained for it."""
-    found: list[Cell] = []
-    for cell in cells:
-        if missing(work, cell) and cell.before not in found:
-            found += with_earlier(work, [cell.before] if cell.before else [])
-        found.append(cell)
-    return list(dict.fromkeys(found))
+    """These cells, and before each what has to be trained for it; each once."""
+    return list(dict.fromkeys(one for cell in cells for one in (*missing(work, cell), cell)))
 
 
 def steps_of(corpus: nb.retrieval.Corpus, design: Design) -> int:

@@ -68,6 +68,11 @@ class Cell(NamedTuple):
         return self._replace(negatives=earlier) if plus else None
 
     @property
+    def earlier(self) -> list[Cell]:
+        """The passes before it, from the first on."""
+        return [*self.before.earlier, self.before] if self.before else []
+
+    @property
     def label(self) -> str:
         """For tables and `--only`."""
         return f"{self.score} {self.negatives} {self.seed}"

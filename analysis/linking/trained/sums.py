@@ -221,11 +221,10 @@ def main(
         say(str(error))
         raise typer.Exit(2) from None
     for cell in cells:
-        not_done = runs.missing(work, cell) or (None if runs.is_done(work, cell) else cell)
-        if not_done is not None:
-            label = not_done.label
-            say(f'{label} is not done: full --work {work} --only "{label}" trains it.')
-            raise typer.Exit(2)
+        for one in (*cell.earlier, cell):
+            if not runs.is_done(work, one):
+                say(f'{one.label} is not done: full --work {work} --only "{one.label}" trains it.')
+                raise typer.Exit(2)
     data = nb.data.entity_linking()
     corpus = nb.retrieval.corpus(data, nb.text.minilm(max_tokens=setup.TOKENS), learn=True)
     fits, found = measure(corpus, data, cells, work)
