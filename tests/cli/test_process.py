@@ -96,7 +96,10 @@ def test_a_second_process_compiles_nothing(files, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(files / "cache"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    call = [sys.executable, "-c", "from nce_bias.cli import app; app()", *BASE, "--m", "2"]
+    # everything is worth keeping: otherwise what compiles in about `WORTH_KEEPING` is kept by
+    # one process and not by another
+    program = "from nce_bias.cli import app, process; process.WORTH_KEEPING = 0.0; app()"
+    call = [sys.executable, "-c", program, *BASE, "--m", "2"]
     outputs = []
     for _ in range(2):
         done = subprocess.run(
