@@ -151,7 +151,12 @@ STAGES = {
     "residual": Stage(joined=True),
 }
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-MORE = (Cell("poly8", "hard+hard", 0), Cell("dual", "random", 1), Cell("dual", "hard", 1))
+MORE = (
+    Cell("poly8", "hard+hard", 0),
+    Cell("multi8", "mixed+mixed", 0),
+    Cell("dual", "random", 1),
+    Cell("dual", "hard", 1),
+)
 FULL = Design(SCORES, tuple(NEGATIVES), seeds=1, plan=EncoderConfig(), more=MORE)
 
 
