@@ -6,11 +6,20 @@ Values are checked only where they are concrete. Inside a user's own `jax.jit`, 
 
 from __future__ import annotations
 
+import math
+import reprlib
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
 from jax.core import Tracer
+
+
+#: Entries up to which an error shows an array whole.
+FEW = 8
+#: What an error shows of anything else: of a long list its beginning.
+BRIEF = reprlib.Repr()
+BRIEF.maxstring = BRIEF.maxlong = BRIEF.maxother = 300
 
 
 class NoExactMethod(NotImplementedError):
@@ -36,10 +45,24 @@ def check_kind(argument: str, value: Any, kind: type, example: str) -> None:
     if not isinstance(value, kind):
         raise refuse(
             argument,
-            f"got {value!r}, which is {_a(type(value).__name__)}",
+            f"got {shown(value)}, of type {type(value).__name__}",
             _a(kind.__name__.lower()),
             f"For example {example}.",
         )
+
+
+def shown(value: Any) -> str:
+    """A value as an error says it, on one line: scores by shape and type, not entry by entry.
+
+    >>> shown(jax.numpy.zeros((64, 20000), "float32"))
+    'an array (64, 20000) of float32'
+    >>> shown([0.5] * 1000)
+    '[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ...]'
+    """
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None and math.prod(shape) > FEW:
+        return f"an array {tuple(shape)} of {dtype}"
+    return BRIEF.repr(value)
 
 
 def _a(noun: str) -> str:
@@ -60,7 +83,10 @@ def check_count(argument: str, value: Any, *, least: int = 1) -> int:
         count, whole = 0, False
     if not whole or count < least or isinstance(value, bool):
         raise refuse(
-            argument, f"got {value!r}", f"a whole number >= {least}", f"Pass {argument}={least}."
+            argument,
+            f"got {shown(value)}",
+            f"a whole number >= {least}",
+            f"Pass {argument}={least}.",
         )
     return count
 

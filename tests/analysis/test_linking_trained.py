@@ -109,6 +109,28 @@ def test_passes_that_are_not_at_hand(tmp_path):
     assert runs.with_earlier(tmp_path, [third]) == [second, third]
 
 
+def test_what_a_run_is_judged_by():
+    """Easier negatives, hardest last, and the pass before; never a second pass."""
+    first = list(setup.NEGATIVES)
+    kinds = [*first, "mixed+mixed", "hard+hard"]
+    judged = {than: [kind for kind in kinds if tables.easier(kind, than)] for than in kinds}
+    by_hand = {kind: first[:place] for place, kind in enumerate(first)}
+    assert judged == by_hand | {"mixed+mixed": first[:3], "hard+hard": first}
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("untrained_som", "SOM, untrained"),
+        ("multi8_hard_0", "MULTI-8, trained with hard"),
+        ("poly8_hard+hard_0", "POLY-8, trained with hard+hard"),
+        ("dual_random_1", "DUAL, trained with random, seed 1"),
+    ],
+)
+def test_a_model_in_words(folder, words):
+    assert page.model_named(folder) == words
+
+
 def test_a_stage_of_all_mentions_reads_as_many_pairs_a_step():
     corpus: Any = {"train": np.arange(6000)}
     cell, counts = setup.Cell("dual", "hard", 0), {}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import nce_bias as nb
+from nce_bias._checks import check_kind
 
 NAN, INF = math.nan, math.inf
 HALVES = [0.5, 0.5]
@@ -426,3 +427,20 @@ def test_gradient_bias():
         "Give one row pop(.|x) for each row of scores.",
         lambda: call(size=3),
     )
+
+
+def test_scores_in_place_of_a_problem_are_named_by_their_shape():
+    """On one line; a long list by its beginning, a short array whole."""
+    scores = np.zeros((64, 200), np.float32)
+    for given, shown in (
+        (scores, "an array (64, 200) of float32, of type ndarray"),
+        (jnp.asarray(scores), "an array (64, 200) of float32, of type ArrayImpl"),
+        ([0.0] * 64, "[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ...], of type list"),
+        (scores[0, :2], "array([0., 0.], dtype=float32), of type ndarray"),
+    ):
+        raises(
+            f"problem: got {shown}; expected a problem. For example nb.Problem(scores, golds).",
+            lambda given=given: check_kind(
+                "problem", given, nb.Problem, "nb.Problem(scores, golds)"
+            ),
+        )

@@ -219,7 +219,7 @@ def test_refusals():
     with pytest.raises(ValueError) as refused:
         nb.unique(nb.uniform())
     assert str(refused.value) == (
-        "sampler: got uniform, which is an Uniform; expected a sampler. For example "
+        "sampler: got uniform, of type Uniform; expected a sampler. For example "
         "nb.unique(nb.iid(nb.uniform(), m=16))."
     )
 

@@ -412,7 +412,7 @@ def test_a_function_without_a_name():
         nb.sweep(PROBLEM, lambda m: nb.top(m), ms=1)
 
 
-PASS = "which is an int; expected a problem. For example {'name': nb.Problem(scores, population)}."
+PASS = "of type int; expected a problem. For example {'name': nb.Problem(scores, population)}."
 
 
 @pytest.mark.parametrize(

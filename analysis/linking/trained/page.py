@@ -124,14 +124,19 @@ def _measured(
     lines = [_row(["model", *kinds]), _row(["---"] * (1 + len(kinds)))]
     for (run, step), rows in itertools.groupby(records, lambda row: (row["run"], row["step"])):
         some = {row["kind"]: f"{row[column]:.2f} ({row[cosine]:.2f})" for row in rows}
-        words = run.removesuffix("_0").split("_")
-        if words[0] == "untrained":
-            name = f"{SCORES[words[1]]}, untrained"
-        else:
-            name = f"{SCORES[words[0]]}, trained with {words[1]}"
-            name += "" if step == last[run] else f", {step} steps"
+        name = model_named(run)
+        name += "" if step == last[run] else f", {step} steps"
         lines.append(_row([name, *(some[kind] for kind in kinds)]))
     return "\n".join(lines)
+
+
+def model_named(folder: str) -> str:
+    """What was measured, in words: "DUAL, trained with hard, seed 1", "SOM, untrained"."""
+    first, *rest = folder.split("_")
+    if first == "untrained":
+        return f"{SCORES[rest[0]]}, untrained"
+    negatives, seed = rest
+    return f"{SCORES[first]}, trained with {negatives}" + ("" if seed == "0" else f", seed {seed}")
 
 
 def correlation(results: pathlib.Path = RESULTS) -> str:

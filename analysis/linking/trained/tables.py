@@ -22,7 +22,7 @@ from analysis.frames import where
 from analysis.linking import tables as linking
 from analysis.linking.trained import baselines, measured, setup
 from analysis.linking.trained.changed import changed
-from analysis.linking.trained.kinds import AND
+from analysis.linking.trained.kinds import AND, own
 from analysis.linking.trained.setup import Cell
 
 HERE = pathlib.Path(__file__).parent
@@ -106,9 +106,7 @@ def differences(
     bases = [("bm25", "title ten times"), ("som, frozen", "mixed-50")]
     pairs = list(itertools.product(trained, bases))
     for a, b in itertools.permutations(trained, 2):
-        easier = b[1] == "in-batch" or (b[1] == "random" and a[1] != "in-batch")
-        easier |= a[1].rpartition("+")[0] == b[1]  # a second pass, and the first alone
-        if (a[0] == b[0] and easier) or (a[1] == b[1] and b[0] == "dual"):
+        if (a[0] == b[0] and easier(b[1], a[1])) or (a[1] == b[1] and b[0] == "dual"):
             pairs.append((a, b))
     for a, b in [*pairs, *more]:
         table = nb.retrieval.compare(kinds[a], kinds[b], worlds, at=setup.AT)
@@ -117,6 +115,16 @@ def differences(
         )
         rows += [about | row for row in table.to_dict("records")]
     return rows
+
+
+def easier(kind: str, than: str) -> bool:
+    """Whether a run's negatives are judged by these: an easier kind, or the passes before its last.
+
+    What a first pass is judged by are first passes.
+    """
+    order = list(setup.NEGATIVES)
+    before = than.rpartition("+")[0]
+    return kind == before or ("+" not in kind and order.index(own(than)) > order.index(kind))
 
 
 def seeds(worlds: list[str], out: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
