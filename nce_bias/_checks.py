@@ -14,7 +14,6 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-
 #: Entries up to which an error shows an array whole.
 FEW = 8
 #: What an error shows of anything else: of a long list its beginning.
