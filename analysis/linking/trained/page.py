@@ -28,6 +28,16 @@ NAMES |= {
     for stage in setup.STAGES
 }
 NAMES |= {"minilm": "MiniLM", "title": "title,"}
+#: The run with the easiest negatives, which stands against words and frozen heads for all.
+LEAST = ("dual", "in-batch")
+#: How mention and title overlap, and what the head of a column calls it.
+LOW = "LOW_OVERLAP"
+CATEGORIES = {
+    LOW: "LOW",
+    "HIGH_OVERLAP": "HIGH",
+    "MULTIPLE_CATEGORIES": "MULTIPLE",
+    "AMBIGUOUS_SUBSTRING": "SUBSTRING",
+}
 
 
 def named(score: str, negatives: str) -> str:
@@ -52,21 +62,26 @@ def recall(results: pathlib.Path = RESULTS) -> str:
 
 
 def differences(results: pathlib.Path = RESULTS) -> str:
-    """Runs against what they are compared with."""
+    """Runs against each other; against words and frozen heads the least of them, `LEAST`."""
     found = where(pd.read_csv(results / "differences.csv"), average="micro")
-    return _table(found, ("score", "negatives", "minus_score", "minus_negatives"), signed=True)
+    beside = ~found["minus_score"].isin(setup.SCORES)
+    least = (found["score"] == LEAST[0]) & (found["negatives"] == LEAST[1])
+    names = ("score", "negatives", "minus_score", "minus_negatives")
+    return _table(found[~beside | least], names, signed=True)
 
 
 def categories(results: pathlib.Path = RESULTS) -> str:
-    """Recall by how mention and title overlap, of trained runs and of words alone."""
+    """Recall by how mention and title overlap: where words do not help at all depths, then @1."""
     found = pd.read_csv(results / "categories.csv")
-    depths = [name for name in METRICS if name in found.columns]
-    lines = [_row(["run", "category", "mentions", *depths]), _row(["---"] * (3 + len(depths)))]
-    rows: list[dict[str, Any]] = found.to_dict("records")
-    for row in rows:
-        values = [f"{100 * row[name]:.1f}" for name in depths]
-        run = named(row["score"], row["negatives"])
-        lines.append(_row([run, row["category"], str(row["mentions"]), *values]))
+    shown = [(LOW, name) for name in METRICS if name in found.columns]
+    shown += [(name, METRICS[0]) for name in CATEGORIES if name != LOW]
+    sizes = dict(zip(found["category"], found["mentions"], strict=True))
+    heads = [f"{CATEGORIES[of]} ({sizes[of]}) {name.removeprefix('recall')}" for of, name in shown]
+    lines = [_row(["run", *heads]), _row(["---"] * (1 + len(heads)))]
+    for which, rows in found.groupby(["score", "negatives"], sort=False):
+        by = rows.set_index("category")
+        cells = [f"{100 * float(by.loc[[of], name].iloc[0]):.1f}" for of, name in shown]
+        lines.append(_row([named(*(str(part) for part in which)), *cells]))
     return "\n".join(lines)
 
 
