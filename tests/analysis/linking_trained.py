@@ -18,10 +18,8 @@ def value(score, negatives, metric, split="test"):
 
 
 def difference(kind, base, metric="recall@1"):
-    found = where(pd.read_csv(tables.RESULTS / "differences.csv"), average="micro", score="dual")
-    pair = {"negatives": kind, "minus_score": "dual", "minus_negatives": base}
-    (row,) = where(found, metric=metric, **pair).to_dict("records")
-    return row
+    """Of DUAL alone."""
+    return between("dual", kind, "dual", base)[metric]
 
 
 def between(score, kind, minus, minus_kind):
@@ -29,3 +27,8 @@ def between(score, kind, minus, minus_kind):
     found = where(pd.read_csv(tables.RESULTS / "differences.csv"), average="micro", score=score)
     found = where(found, negatives=kind, minus_score=minus, minus_negatives=minus_kind)
     return {row["metric"]: row for row in found.to_dict("records")}
+
+
+def points(row, names=("value", "low", "high")):
+    """A difference and its interval in points, as the page has them."""
+    return tuple(round(100 * row[name], 1) for name in names)

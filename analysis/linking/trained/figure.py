@@ -108,10 +108,10 @@ def finding(shown: Table) -> str:
     second = [value for key, value in first.items() if " + " in key[0]]
     said += f", both stages {100 * max(second):.0f} %" if second else ""
     added = {key: value for key, value in first.items() if AND in key[0]}
-    # of one encoder, where there is such a sum
-    fewest = sorted(added, key=lambda key: key[0].count(AND))
-    first_of = {beside(key[0]): added[key] for key in reversed(fewest)}
-    parts = [f"with {rest} added {100 * first_of[rest]:.1f} %" for rest in sorted(first_of)]
+    # the best of those of one encoder, where there is such a sum
+    order = sorted(added, key=lambda key: (-key[0].count(AND), added[key]))
+    best_of = {beside(key[0]): added[key] for key in order}
+    parts = [f"with {rest} added {100 * best_of[rest]:.1f} %" for rest in sorted(best_of)]
     said += f",\n{', '.join(parts)}" if parts else ""
     return f"{said} (95 % intervals over mentions)"
 
