@@ -182,10 +182,10 @@ def test_what_is_reached():
     assert len(runs) == 15
 
     def best(metric, split="test"):
-        return max(runs, key=lambda run: value(*run, metric, split)["value"])
+        return max(runs, key=lambda run: value(run[0], run[1], metric, split)["value"])
 
     def shown(metric, run):
-        return round(100 * value(*run, metric)["value"], 1)
+        return round(100 * value(run[0], run[1], metric)["value"], 1)
 
     top = {metric: (best(metric), shown(metric, best(metric))) for metric in DEPTHS}
     assert top == {

@@ -78,10 +78,10 @@ def categories(results: pathlib.Path = RESULTS) -> str:
     sizes = dict(zip(found["category"], found["mentions"], strict=True))
     heads = [f"{CATEGORIES[of]} ({sizes[of]}) {name.removeprefix('recall')}" for of, name in shown]
     lines = [_row(["run", *heads]), _row(["---"] * (1 + len(heads)))]
-    for which, rows in found.groupby(["score", "negatives"], sort=False):
-        by = rows.set_index("category")
-        cells = [f"{100 * float(by.loc[[of], name].iloc[0]):.1f}" for of, name in shown]
-        lines.append(_row([named(*(str(part) for part in which)), *cells]))
+    for score, negatives in dict.fromkeys(zip(found["score"], found["negatives"], strict=True)):
+        by = where(found, score=score, negatives=negatives).set_index("category")
+        cells = [f"{100 * by[name][of]:.1f}" for of, name in shown]
+        lines.append(_row([named(score, negatives), *cells]))
     return "\n".join(lines)
 
 
