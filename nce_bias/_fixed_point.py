@@ -155,8 +155,8 @@ def fixed_point(
     exact(at_start, sampler, loss, split=False)  # refuses what does not fit
     sized = sampler.sized(at_start, TOLERANCE)
     solutions = [
-        _solve(_log_ratio(row, problem.popularity, sized, loss), row, steps, tolerance)
-        for row in np.asarray(problem.population_rows)
+        _solve(_log_ratio(at_start.take([x]), sized, loss), row, steps, tolerance)
+        for x, row in enumerate(np.asarray(problem.population_rows))
     ]
     scores = np.stack([solution.scores for solution in solutions]).reshape(problem.scores.shape)
     solved = eqx.tree_at(lambda p: p.kept, problem, jnp.asarray(scores, problem.scores.dtype))
@@ -201,19 +201,20 @@ def _status(converged: bool, exhausted: bool) -> str:
 
 
 @eqx.filter_jit
-def _gradient(scores, population, popularity, sampler, loss):
-    return exact(Problem(scores, population, popularity), sampler, loss, split=False).gradient
+def _gradient(problem: Problem, scores: Array, sampler: Sampler, loss: Loss) -> Array:
+    at = eqx.tree_at(lambda p: p.kept, problem, scores[None])
+    return exact(at, sampler, loss, split=False).gradient[0]
 
 
-def _log_ratio(population: np.ndarray, popularity: Array, sampler: Sampler, loss: Loss) -> Vector:
-    """s -> log(gamma / pop) of one input."""
-    dtype = popularity.dtype
+def _log_ratio(one: Problem, sampler: Sampler, loss: Loss) -> Vector:
+    """s -> log(gamma / pop) of a problem of one input, which keeps its number and its sides."""
+    population = np.asarray(one.population_rows[0], float)
 
     def function(scores: np.ndarray) -> np.ndarray:
-        rows = (jnp.asarray(scores, dtype), jnp.asarray(population, dtype))
-        gradient = np.asarray(_gradient(*rows, popularity, sampler, loss), float)
+        at = jnp.asarray(scores, one.popularity.dtype)
+        gradient = np.asarray(_gradient(one, at, sampler, loss), float)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log1p(gradient / population.astype(float))
+            return np.log1p(gradient / population)
 
     return function
 

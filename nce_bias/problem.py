@@ -291,7 +291,7 @@ class Problem(eqx.Module):
     def population(self) -> Float[Array, "*X V"]:
         """pop(y|x), in full also where golds were given."""
         if isinstance(self.targets, Golds):
-            return self.targets.rows(self.labels).reshape(self.scores.shape)
+            return self.targets.rows(self.labels).reshape(self.shape)
         return self.targets
 
     @property
@@ -319,7 +319,7 @@ class Problem(eqx.Module):
     @property
     def seen_rows(self) -> Seen:
         """What proposals read of each input besides scores and popularity."""
-        xp, inputs = namespace(self.scores), len(self.weights)
+        xp, inputs = namespace(self.weights), len(self.weights)
         shape = (inputs, self.labels)
         sides = {name: xp.broadcast_to(side, shape) for name, side in self.sides.items()}
         return Seen(xp.asarray(self.input_numbers), sides)

@@ -175,7 +175,7 @@ def _method(
 
 def correction_fits(preset: Preset, problem: Problem) -> bool:
     """False where log(m q) is taken off draws that are not independent ones from one q."""
-    if getattr(preset.loss, "negatives", "none") == "none":
+    if not getattr(preset.loss, "corrects", False):
         return True
     inclusion = getattr(preset.loss, "inclusion", False)
 

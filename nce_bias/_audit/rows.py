@@ -113,17 +113,20 @@ def asked(presets: Any, ms: list[int]) -> list[Row]:
 
     Raises ValueError for what is no convention.
     """
-    rows: dict[Any, Row] = {}
+    rows: list[Row] = []
     for name, make in _named(presets).items():
         for m in [None] if isinstance(make, Preset) else ms:
             row = _row(name, make, m)
-            made = row.preset
-            alike = (name, m) if made is None else (repr(made.sampler), made.loss.name)
-            if alike in rows:
-                rows[alike].names += [n for n in row.names if n not in rows[alike].names]
+            same = next((one for one in rows if _alike(one, row)), None)
+            if same is None:
+                rows.append(row)
             else:
-                rows[alike] = row
-    return list(rows.values())
+                same.names += [n for n in row.names if n not in same.names]
+    return rows
+
+
+def _alike(one: Row, other: Row) -> bool:
+    return one.preset is not None and other.preset is not None and one.preset.alike(other.preset)
 
 
 def _named(presets: Any) -> dict[str, Any]:

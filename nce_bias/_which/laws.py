@@ -56,7 +56,7 @@ class Laws:
     def said(self, sampler: Sampler) -> tuple[Expected, ...] | str:
         """What the sampler expects of each input and gold, or why that is not known."""
         for known, said in self._known:  # compared by value: a repr may hide arrays
-            if eqx.tree_equal(known, sampler) is True:
+            if bool(eqx.tree_equal(known, sampler)):
                 return said
         said = self._asked(sampler)
         self._known.append((sampler, said))

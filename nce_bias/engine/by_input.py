@@ -114,15 +114,16 @@ def standard_errors(rows: ByInput, weights: Float[np.ndarray, " X"]) -> dict[str
 
     The jackknife: se^2 = (X - 1)/X sum_x (T_(x) - T)^2 with T_(x) from the means without input x,
     (sum w f - w_x f_x) / (1 - w_x). Of a weighted mean it is the usual linearised error of a ratio.
-    A root has the half-width sqrt(U + se(U)) - sqrt(U), which stays finite where U is 0. NaN for
-    one input.
+    A root has the half-width sqrt(U + se(U)) - sqrt(U), which stays finite where U is 0. Inputs
+    without weight are none of the X; NaN for one input.
     """
     weights = np.asarray(weights, float)
-    count = len(weights)
+    there = weights > 0
+    weights, count = weights[there], int(there.sum())
     if count < 2:
         return dict.fromkeys(scalars(rows), np.nan)
     columns: dict[str, Any] = {
-        name: np.asarray(values, float) for name, values in vars(rows).items()
+        name: np.asarray(values, float)[there] for name, values in vars(rows).items()
     }
     without: dict[str, Any] = {
         name: (weights @ v - weights * v) / (1 - weights) for name, v in columns.items()

@@ -16,6 +16,7 @@ import numpy as np
 
 from nce_bias.engine.shape import Plan, Shape, Wish, ask, input_rows
 from nce_bias.golds import Golds, share_of
+from nce_bias.integrals import Rule
 from nce_bias.integrals.atoms import atoms_for
 from nce_bias.integrals.crowd import Crowding, crowd_for
 from nce_bias.integrals.crowded import atoms_of_golds

@@ -26,7 +26,7 @@ from nce_bias.losses.base import Corrected, check_gold, check_one_weight, correc
 from nce_bias.losses.functions import Function, with_besides
 from nce_bias.losses.log_sum import LogSum
 from nce_bias.losses.weighted_mean import WeightedMean
-from nce_bias.numerics.arrays import namespace
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.problem import Problem
 from nce_bias.samplers import Concatenation, Law, Sampler
 

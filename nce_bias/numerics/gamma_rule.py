@@ -20,7 +20,7 @@ import math
 import equinox as eqx
 from jaxtyping import Float
 
-from nce_bias.numerics.arrays import namespace
+from nce_bias.numerics.arrays import Array, namespace
 from nce_bias.numerics.quadrature import gamma_bound, nodes_for, step_for
 
 

@@ -60,6 +60,11 @@ class Preset:
     popular: bool
     sides: Mapping[str, str] | None = None
 
+    def alike(self, other: Preset) -> bool:
+        """Whether both are one pair: samplers by value (a repr may hide arrays), losses by name."""
+        same = self.loss.name == other.loss.name
+        return same and bool(eqx.tree_equal(self.sampler, other.sampler))
+
     def check(self, problem: Problem) -> None:
         """Raise ValueError where a side is missing, or pop(y) is pop(y|x) of the only input."""
         for side, meaning in (self.sides or {}).items():

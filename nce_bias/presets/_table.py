@@ -121,16 +121,19 @@ def table(
         if problem is not None:
             raise refuse("m", "got None with a problem", "how many negatives", "Pass m=64.")
         return frame
-    done: dict[tuple[str, str], dict[str, Any]] = {}
+    done: list[tuple[Preset, dict[str, Any]]] = []
     few = problem is None or problem.labels <= FEW_LABELS
     numbers = []
     for row in rows:
         made = _made(row, problem, m)
-        alike = (row.name, "") if made is None else (repr(made.sampler), made.loss.name)
-        if alike not in done:
-            skipped = not few and not costly and made is not None and made.sampler.costly
-            done[alike] = LEFT_OUT if skipped else computed(row, problem, m, **options)
-        numbers.append(done[alike])
+        known = [found for one, found in done if made is not None and one.alike(made)]
+        if known:
+            numbers.append(known[0])
+            continue
+        skipped = not few and not costly and made is not None and made.sampler.costly
+        numbers.append(LEFT_OUT if skipped else computed(row, problem, m, **options))
+        if made is not None:
+            done.append((made, numbers[-1]))
     return pd.concat([frame, pd.DataFrame(numbers)], axis=1)
 
 

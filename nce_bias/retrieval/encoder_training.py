@@ -17,7 +17,7 @@ import optax
 
 from nce_bias import scores
 from nce_bias._checks import check_count, refuse
-from nce_bias.losses import Loss, check_loss, infonce
+from nce_bias.losses import Loss, infonce
 from nce_bias.retrieval import pool
 from nce_bias.retrieval._corpus import Corpus, Mentions
 from nce_bias.retrieval.encoder import (
@@ -28,7 +28,7 @@ from nce_bias.retrieval.encoder import (
 )
 from nce_bias.retrieval.mining import Mined, mine_negatives
 from nce_bias.retrieval.ranking import out_of_memory
-from nce_bias.retrieval.training import described, digest
+from nce_bias.retrieval.training import check_trainable, described, digest
 from nce_bias.samplers import Sampler
 from nce_bias.text.bert import Weights, depth
 from nce_bias.train.loop import fit
@@ -138,7 +138,7 @@ def train_encoder(  # noqa: PLR0913
         Where a step does not fit the memory, with a note of what helps.
     """
     config = config or EncoderConfig()
-    check_loss(loss)
+    check_trainable(loss)
     check_numbers(config, ("epochs", "batch", "mine_every", "accumulate"), loss)
     if not 0 <= config.dropout < 1:
         given = f"got {config.dropout!r}"

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from nce_bias._checks import refuse
-from nce_bias.losses import Loss, check_loss, infonce
+from nce_bias.losses import Loss, infonce
 from nce_bias.retrieval._corpus import Mentions
 from nce_bias.retrieval.encoder_training import (
     Speed,
@@ -26,7 +26,7 @@ from nce_bias.retrieval.encoder_training import (
 from nce_bias.retrieval.ranking import Ranked, check_candidates
 from nce_bias.retrieval.reranker import Reranker, pair_texts
 from nce_bias.retrieval.tokens import Packed, packed, rounded
-from nce_bias.retrieval.training import digest
+from nce_bias.retrieval.training import check_trainable, digest
 from nce_bias.train.loop import fit
 from nce_bias.train.record import Fit
 
@@ -112,7 +112,7 @@ def train_reranker(  # noqa: PLR0913
         With the number of mentions that are left out.
     """
     config = config or RerankerConfig()
-    check_loss(loss)
+    check_trainable(loss)
     check_numbers(config, ("epochs", "batch", "negatives", "accumulate"), loss)
     check_candidates(mentions, candidates)
     plan = _Plan(mentions, candidates, config, _usable(mentions, candidates))

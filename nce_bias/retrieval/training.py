@@ -23,7 +23,7 @@ import optax
 from jaxtyping import Array, Float
 
 from nce_bias import scores
-from nce_bias._checks import check_count
+from nce_bias._checks import check_count, refuse
 from nce_bias.losses import Loss, check_loss, infonce
 from nce_bias.retrieval._corpus import Corpus, Mentions
 from nce_bias.retrieval._retriever import Retriever, retriever
@@ -102,10 +102,11 @@ def train_retriever(  # noqa: PLR0913
     Raises
     ------
     ValueError
-        For numbers out of range, and a checkpoint that is damaged or of another configuration.
+        For numbers out of range, a loss that reads more than scores, and a checkpoint that is
+        damaged or of another configuration.
     """
     config, sampler = config or TrainingConfig(), sampler or top(63)
-    check_loss(loss)
+    check_trainable(loss)
     for name in ("epochs", "batch", "mentions", "dim"):
         check_count(name, getattr(config, name))
     epochs = _Epochs(corpus["train"], sampler, loss, config)
@@ -121,6 +122,27 @@ def train_retriever(  # noqa: PLR0913
         configuration=described(config, score, sampler, loss, corpus),
         progress=progress,
     )
+
+
+def check_trainable(loss: Loss) -> None:
+    """Refuse what is no loss, and one whose value reads more than scores: m, or numbers of labels.
+
+    Raises
+    ------
+    ValueError
+        Which names the loss and what it reads.
+    """
+    check_loss(loss)
+    gold, others = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.float32)
+    try:
+        jax.eval_shape(loss.value, gold, others, jax.ShapeDtypeStruct((2,), jnp.bool_))
+    except KeyError as missing:  # by its name, as `Corrected.besides` would give it
+        raise refuse(
+            "loss",
+            f"got {loss.name}, which reads {missing.args[0]!r} beside the scores",
+            "one of scores alone, such as nb.infonce",
+            "nb.exact has its bias; retrievers are trained with losses of scores.",
+        ) from None
 
 
 class _Objective(eqx.Module):

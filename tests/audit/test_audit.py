@@ -12,6 +12,7 @@ import nce_bias as nb
 from nce_bias._audit import engine
 from nce_bias.engine.by_input import ByInput, average, scalars, standard_errors
 from nce_bias.inner_products import InnerProducts
+from nce_bias.presets import Preset
 from tests import cases
 
 LABELS, INPUTS = 12, 10
@@ -176,6 +177,48 @@ def test_conventions_that_are_alike_share_a_row(problem):
         ["ranking_nce", "tfrs_in_batch_with_hits"],
         ["tfrs_in_batch"],
     ]
+
+
+def test_set_ups_of_other_arrays_are_other_rows(problem):
+    """Though their reprs are alike; equal arrays in two objects share a row."""
+    rare, even = (
+        np.arange(1, LABELS + 1) / np.arange(1, LABELS + 1).sum(),
+        np.full(LABELS, 1 / LABELS),
+    )
+    made = {"a": rare, "b": even, "again": rare.copy()}
+    pairs = {n: (nb.iid(nb.from_probabilities(q), 3), nb.infonce) for n, q in made.items()}
+    assert len({repr(sampler) for sampler, _ in pairs.values()}) == 1
+    found = {tuple(row.names): row for row in audited(problem, pairs).rows}
+    assert set(found) == {("a", "again"), ("b",)}
+    for names, row in found.items():
+        truth = nb.exact(problem, pairs[names[0]][0])
+        assert row.numbers["bias_norm"] == pytest.approx(
+            float(truth.bias_norm), rel=engine.TOLERANCE
+        )
+
+
+@pytest.mark.parametrize(
+    ("sampler", "fits"),
+    [(nb.iid(nb.model(), 3), True), (nb.without_replacement(nb.model(), 3), False)],
+    ids=repr,
+)
+@pytest.mark.parametrize("loss", [nb.sampled_softmax, nb.binary_nce], ids=lambda loss: loss.name)
+def test_log_m_q_is_right_for_independent_draws_alone(sampler, fits, loss, problem):
+    made = Preset("own", sampler, loss, "", "", popular=False)
+    assert engine.correction_fits(made, problem) is fits
+
+
+def test_inputs_without_weight_have_no_part_in_an_error(problem):
+    """The error is that of the others alone; of one input there is none."""
+    rows = nb.exact(problem, nb.iid(nb.uniform(), 3)).by_input
+    columns: dict[str, Any] = {name: np.asarray(v)[:4] for name, v in vars(rows).items()}
+    few = ByInput(**columns)
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    alone = standard_errors(few, weights)
+    padded = standard_errors(rows, np.concatenate([weights, np.zeros(INPUTS - 4)]))
+    assert padded == pytest.approx(alone, rel=1e-12)
+    one = standard_errors(rows, np.eye(INPUTS)[0])
+    assert set(one) == set(alone) and np.isnan(list(one.values())).all()
 
 
 def test_rows_are_sorted_by_bias_and_have_every_m(problem):

@@ -102,6 +102,28 @@ def test_inputs_do_not_see_each_other():
     np.testing.assert_allclose(both.distance, np.sqrt(WEIGHTS @ np.sum(off**2, axis=-1)))
 
 
+def test_proposals_that_read_an_input_or_a_side():
+    """Each input is solved with its own: the gradient of the whole problem is 0 there."""
+    logs = np.log([[0.6, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.6]])
+    beside = nb.Problem(np.zeros((2, 5)), POPULATION, POPULARITY, WEIGHTS, sides={"side": logs})
+
+    def of_input(input):
+        return jnp.asarray(logs)[input]
+
+    def of_side(side):
+        return side
+
+    pairs = ((PROBLEM, of_input), (beside, of_side))
+    found = [nb.fixed_point(problem, nb.iid(q, 2, hits="keep")) for problem, q in pairs]
+    for one in found:
+        assert one.status == "ok" and np.abs(one.moments.gradient).max() < CLOSE
+    np.testing.assert_allclose(found[0].scores, found[1].scores, atol=CLOSE)
+    # uncorrected, hits kept: log pop(y|x) - log q(y|x), up to a constant of the input
+    expected = np.log(POPULATION) - logs
+    apart = np.asarray(found[0].scores) - expected
+    np.testing.assert_allclose(apart - apart.mean(-1, keepdims=True), 0, atol=1e-7)
+
+
 def test_negatives_that_see_a_constant():
     """A family of fixed points; that of log-probabilities is returned, and is one."""
 

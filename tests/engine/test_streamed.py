@@ -44,6 +44,9 @@ def test_a_function_is_asked_for_the_inputs_that_are_looked_at(scores, golds, wh
     assert asked == [[0]]  # which tells how many labels there are
     assert problem.shape == (INPUTS, LABELS)
     assert "9 labels, 7 inputs, made by a function" in repr(problem)
+    assert problem.seen_rows.input.tolist() == list(range(INPUTS))
+    assert np.asarray(problem.population).argmax(-1).tolist() == golds.tolist()
+    assert asked == [[0]]  # nor do shapes ask for any
     np.testing.assert_array_equal(problem.take([5, 2]).scores, scores[[5, 2]])
     np.testing.assert_array_equal(problem.scores, scores)
     assert float(problem.cross_entropy) == pytest.approx(float(whole.cross_entropy), rel=1e-13)

@@ -1,5 +1,7 @@
 """The rule in log s: one for every sum between its ends."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -12,8 +14,9 @@ def test_the_rule_is_a_gamma_density_for_every_sum(power):
     """Its sum is 1 for S anywhere between the ends, and misses where the ends are ignored."""
     least, most = -2.0, 9.0
     nodes = gamma_nodes(most - least, power, 1e-12)
-    grid = gamma_grid(np.float64(least), np.float64(most), power, nodes, 1e-12)
-    index = np.arange(nodes, dtype=float)
+    ends: tuple[Any, Any] = np.float64(least), np.float64(most)
+    grid = gamma_grid(*ends, power, nodes, 1e-12)
+    index: Any = np.arange(nodes, dtype=float)
     log_s = grid.left + grid.step * index
 
     def total(log_sum):

@@ -190,6 +190,8 @@ def test_what_is_refused(
         nb.retrieval.retriever(bert_corpus, nb.scores.Dual())
     with pytest.raises(ValueError, match="which takes log q off"):
         nb.retrieval.train_encoder(bert_corpus, nb.scores.Dual(), None, nb.sampled_softmax)
+    with pytest.raises(ValueError, match="got jsd, which reads 'm' beside the scores; expected"):
+        nb.retrieval.train_encoder(bert_corpus, nb.scores.Dual(), None, nb.jsd)
     joint = nb.scores.Joint(jnp.ones(2), lambda *texts: texts[0])
     with pytest.raises(ValueError, match="can re-rank, not retrieve"):
         model(bert_corpus, joint)

@@ -219,6 +219,8 @@ def test_what_is_refused(corpus: nb.retrieval.Corpus, retriever: Any, folder: pa
         nb.retrieval.train_reranker(model, test[:2], Ranked(*(part[:2] for part in found)))
     with pytest.raises(ValueError, match="which takes log q off"):
         nb.retrieval.train_reranker(model, test, found, nb.sampled_softmax)
+    with pytest.raises(ValueError, match="got jsd, which reads 'm' beside the scores; expected"):
+        nb.retrieval.train_reranker(model, test, found, nb.jsd)
     long = nb.retrieval.corpus(tiny.data(), nb.text.bert(folder, max_tokens=64), learn=True)
     with pytest.raises(ValueError, match=r"pairs of up to 127; expected .* 64 or less.*=32"):
         nb.retrieval.reranker(long)
