@@ -96,6 +96,7 @@ def read_golds(golds: Any, shares: Any, inputs: int | None, labels: int) -> Gold
     chosen = chosen.reshape(len(chosen), -1)
     _check_range(chosen, labels)
     if shares is None:
+        _check_not_one_hot(chosen, labels)
         shares = np.full(chosen.shape, 1 / chosen.shape[1])
     else:
         shares = read("shares", shares)
@@ -129,6 +130,22 @@ def _check_range(golds: Any, labels: int) -> None:
             f"labels from 0 to {labels - 1}",
             "Number the labels from 0 in the order of the scores; leave out inputs whose label "
             "has none, or is marked by a number such as -100.",
+        )
+
+
+def _check_not_one_hot(golds: Any, labels: int) -> None:
+    """Refuse rows of 0s and one 1: read as numbers they would say V - 1 times label 0.
+
+    Two labels are left alone, where (0, 1) may be both of them.
+    """
+    if is_traced(golds) or golds.shape[1] != labels or labels <= 2:
+        return
+    if ((golds == 0) | (golds == 1)).all() and (golds.sum(axis=1) == 1).all():
+        raise refuse(
+            "golds",
+            f"got shape {golds.shape} of 0 and 1, one 1 in each row, which is one-hot",
+            "integers that number labels from 0",
+            "Give golds.argmax(-1).",
         )
 
 

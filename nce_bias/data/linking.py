@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from nce_bias._checks import refuse
 from nce_bias.data.card import card
 
 SPLITS = ("train", "val", "test")
@@ -63,6 +64,11 @@ class EntityLinking:
     source, licence : str
         Where the text comes from and how it may be used.
 
+    Raises
+    ------
+    ValueError
+        For a mention of an unknown world, and one whose entity is none of its world's.
+
     Source: Logeswaran et al. (2019), *Zero-Shot Entity Linking by Reading Entity Descriptions*.
     """
 
@@ -71,6 +77,29 @@ class EntityLinking:
     spans: Mapping[str, slice]
     source: str
     licence: str
+
+    def __post_init__(self) -> None:
+        """Refuse a mention of an unknown world, or whose entity is none of its world's."""
+        for split, mentions in self.mentions.items():
+            for place, mention in enumerate(mentions):
+                span = self.spans.get(mention.world)
+                if span is None:
+                    known = ", ".join(sorted(self.spans)) or "none"
+                    raise refuse(
+                        "mentions",
+                        f"mention {place} of {split!r} is of the world {mention.world!r}",
+                        f"one of {known}",
+                        "Give each world its span of entities.",
+                    )
+                whole = isinstance(mention.label, int | np.integer)
+                if not (whole and span.start <= mention.label < span.stop):
+                    raise refuse(
+                        "mentions",
+                        f"mention {place} of {split!r} has the label {mention.label!r}",
+                        f"an entity of its world {mention.world!r}, from {span.start} to "
+                        f"{span.stop - 1}",
+                        "A label numbers all entities from 0; leave out mentions without one.",
+                    )
 
     def worlds(self, split: str) -> tuple[str, ...]:
         """Worlds with a mention in this split, sorted."""

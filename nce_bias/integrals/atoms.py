@@ -101,7 +101,8 @@ class AtomIntegrand(Integrand):
         among = self._others(drawn) + crowd.draws[:, None]  # of label h: golds that may draw it
         by_negative = _put(rest * read, golds, xp.sum(among * own_terms, axis=0))
         squares, own_squares = (at.z * first) @ spread, own_terms * at.z_own
-        distinct = xp.sum(at.tilted * at.z_gold**2) + xp.sum(
+        # one factor after the other: where z^2 overflows, tilted is 0 long since
+        distinct = xp.sum(at.tilted * at.z_gold * at.z_gold) + xp.sum(
             drawn * (squares[:, None] + self._others(own_squares))
         )
         of_crowd = squares + xp.sum(own_squares, axis=-1)

@@ -122,7 +122,8 @@ class DistinctIntegrand(AtomIntegrand):
             return (
                 share * jnp.sum(weight * jnp.where(absent, without, survives * (1 - found.f))),
                 -share * (jnp.sum(missed) + absent),
-                jnp.sum(tilted * found.f * z_gold**2) + jnp.sum(by_taken * z_taken),
+                # one factor after the other: where z^2 overflows, tilted is 0 long since
+                jnp.sum(tilted * found.f * z_gold * z_gold) + jnp.sum(by_taken * z_taken),
                 jnp.sum(by_taken, axis=0),
                 by_light,
                 own,

@@ -17,6 +17,7 @@ from nce_bias._checks import check_kind
 
 NAN, INF = math.nan, math.inf
 HALVES = [0.5, 0.5]
+HALVES_TWICE = [HALVES, HALVES]
 KEY = jax.random.key(0)
 
 
@@ -444,3 +445,17 @@ def test_scores_in_place_of_a_problem_are_named_by_their_shape():
                 "problem", given, nb.Problem, "nb.Problem(scores, golds)"
             ),
         )
+
+
+def test_one_hot_golds_of_whole_numbers_are_refused():
+    """PyTorch's one_hot gives them; two labels, and one gold in every row, stay what they are."""
+    scores = np.zeros((2, 3))
+    raises(
+        "golds: got shape (2, 3) of 0 and 1, one 1 in each row, which is one-hot; expected "
+        "integers that number labels from 0. Give golds.argmax(-1).",
+        lambda: nb.Problem.from_golds(scores, np.eye(3, dtype=int)[[2, 0]]),
+    )
+    both = nb.Problem.from_golds(scores[:, :2], [[0, 1], [1, 0]])
+    assert np.asarray(both.population).tolist() == HALVES_TWICE
+    three = nb.Problem.from_golds(scores, [[0, 1, 1], [0, 1, 2]])
+    assert np.asarray(three.population)[0, 1] == pytest.approx(2 / 3)

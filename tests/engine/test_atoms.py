@@ -209,3 +209,18 @@ def test_an_unknown_engine_is_refused():
     problem = nb.Problem([1.0, 0.0], [0.5, 0.5])
     with pytest.raises(ValueError, match="engine: got 'fast'; expected 'auto' or 'direct'"):
         nb.exact(problem, nb.iid(nb.uniform(), 1), engine="fast")
+
+
+@pytest.mark.parametrize("loss", [nb.infonce, nb.sampled_softmax], ids=lambda loss: loss.name)
+def test_single_precision_has_variances_of_golds_far_apart(loss):
+    """One gold ranked well and one badly: at the one's nodes the other's z^2 is above 3e38."""
+    scores = 3 * np.random.default_rng(0).normal(size=(2, 1000)).astype(np.float32)
+    scores[:, 0] = 10, -30
+    with jax.enable_x64(False):
+        single = nb.Problem.from_golds(scores, [0, 0])
+        found = nb.exact(single, nb.iid(nb.uniform(), 100), loss)
+    truth = nb.exact(nb.Problem.from_golds(scores, [0, 0]), nb.iid(nb.uniform(), 100), loss)
+    assert found.variance.dtype == np.float32 and found.status == "ok"
+    for name in ("variance", "effective_sample_size"):
+        value = float(getattr(truth, name))
+        assert float(getattr(found, name)) == pytest.approx(value, rel=1e-4), name

@@ -1,5 +1,6 @@
 """`nb.retrieval.corpus`: what is read of texts, and what is counted; against plain loops."""
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -161,3 +162,21 @@ def test_a_limit_spreads_over_the_file(tmp_path: Any) -> None:
     assert found["train"].labels.tolist() == whole[::6]  # 7 of 40
     assert found["train"].spans.shape == (7, 2)
     assert len(found["train"]) == 7 and len(found["val"]) == len(found["val"].texts) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": -1}, r"mention 1 of 'test' has the label -1; expected an entity of its world"),
+        ({"label": 0}, r"has the label 0; expected an entity of its world '.*', from \d+ to \d+\."),
+        ({"label": None}, "has the label None; expected an entity of its world"),
+        ({"world": "zz"}, "mention 1 of 'test' is of the world 'zz'; expected one of "),
+    ],
+)
+def test_a_gold_outside_of_its_world_is_refused(change, message):
+    """Otherwise its rank would be that of another entity, counted from the end."""
+    data = tiny.data()
+    first, second, *rest = data.mentions["test"]
+    mentions = {**data.mentions, "test": (first, second._replace(**change), *rest)}
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(data, mentions=mentions)
